@@ -1,1 +1,73 @@
-//! sapwood
+//! **sapwood**: an embedded, ordered, write-optimized key-value store, a Bε-tree (fractal tree).
+//!
+//! Writes are blind: they go to a log and a memtable and sink down the tree in large sorted moves,
+//! so their cost hardly depends on how much is stored. Reads and scans stay close to a B-tree's.
+//!
+//! ```
+//! use sapwood::{Config, Durability};
+//!
+//! # fn main() -> sapwood::Result<()> {
+//! # let folder = std::env::temp_dir().join(format!("sapwood-lib-{}", std::process::id()));
+//! let db = Config::new(&folder).cache_mib(64).open()?;
+//! let rings = db.tree("rings")?;
+//!
+//! rings.insert("2025", "wide")?;
+//! let mut batch = db.batch();
+//! batch.insert(&rings, "2026", "narrow");
+//! batch.remove(&rings, "1999");
+//! batch.commit(Durability::Synced)?; // survives a power cut
+//!
+//! for entry in rings.range("2000".."2027") {
+//!     let (year, ring) = entry?;
+//!     println!("{year:?}: {ring:?}");
+//! }
+//! db.close()?;
+//! # std::fs::remove_dir_all(&folder).ok();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | crate | word |
+//! |---|---|
+//! | `sapwood-serialize` | shape: pages, segments, runs, nodes, formats |
+//! | `sapwood-cachetable` | residency: what is in memory, on disk, and under way between |
+//! | `sapwood-flusher` | movement: spill, flush, reconcile, split, merge |
+//! | `sapwood` | meaning: databases, trees, batches, durability, recovery |
+
+mod background;
+mod batch;
+mod commit;
+mod config;
+mod database;
+mod dump;
+mod engine;
+mod error;
+mod generation;
+mod iter;
+mod memtable;
+mod read;
+mod recovery;
+mod scan;
+mod slice;
+mod stats;
+mod throttle;
+mod tree;
+mod verify;
+mod view;
+mod wal;
+
+#[doc(hidden)]
+pub mod bench_support;
+
+pub use batch::Batch;
+pub use commit::Durability;
+pub use config::{Background, Config};
+pub use database::Database;
+pub use error::{Error, Result};
+pub use iter::Iter;
+pub use sapwood_cachetable::storage::{FileStorage, MemoryStorage};
+pub use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
+pub use slice::Slice;
+pub use stats::{Stats, TreeStats};
+pub use tree::Tree;
+pub use verify::Report;

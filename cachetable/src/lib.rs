@@ -1,1 +1,25 @@
-//! Residency.
+//! **Residency**: what of a database is in memory, what is on disk, and what is under way between.
+//!
+//! This crate never calls the tree: it knows handles, segments and extents, and who owns them.
+
+pub mod allocator;
+pub mod block_file;
+pub mod budget;
+mod cachetable;
+mod checkpointer;
+pub mod clock;
+mod fault;
+mod fetch;
+pub mod ledger;
+mod run_cursor;
+pub mod stats;
+pub mod storage;
+pub mod sync;
+mod writer;
+
+pub use cachetable::{BLOCK_FILE, Cachetable, Meters, is_full};
+pub use checkpointer::{Captured, Flip};
+pub use fault::{Fault, Poison};
+pub use fetch::Caching;
+pub use run_cursor::{ReadAhead, RunCursor};
+pub use writer::Ownership;

@@ -5,17 +5,58 @@
 //! justifies.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
 
+pub mod blob;
+pub mod block_table_image;
+pub mod catalog_image;
 mod charge;
 mod checksum;
 pub mod codec;
+pub mod compression;
+pub mod directory;
 mod error;
+pub mod filter;
+pub mod fold;
+mod identity;
 mod ids;
+mod key_head;
+pub mod merge_iter;
 mod message;
+pub mod node;
+pub mod node_image;
+pub mod page;
+pub mod run;
+pub mod segment;
+pub mod segment_image;
+pub mod space_map_image;
 mod storage;
+pub mod superblock;
+#[cfg(test)]
+mod testing;
+pub mod wal_frame;
+pub mod wal_record;
+mod zeros;
 
+pub use blob::{BlobKind, blob_checksum, open_blob, seal_blob};
+pub use block_table_image::{NodePlace, decode_block_table, encode_block_table};
 pub use charge::{Charge, Meter};
 pub use checksum::checksum;
+pub use compression::Compression;
+pub use directory::{Directory, DirectoryBuilder, PagePlace, PageSummary};
 pub use error::Corruption;
+pub use filter::Filter;
 pub use ids::{BlockId, DatabaseId, Epoch, Extent, GenerationId, Lsn, Msn, SegmentId, TreeId};
 pub use message::{KEY_BYTES_MAX, Op, OpKind, VALUE_BYTES_MAX, Version};
+pub use node::Violation;
+pub use page::{Page, PageBuilder, Versions};
+pub use segment_image::{
+    EncodedSegment, MetaPlace, SegmentIdentity, SegmentMeta, decode_meta, decode_page,
+    encode_segment,
+};
+pub use space_map_image::{decode_space_map, encode_space_map};
 pub use storage::{LockError, Storage, StorageFile, StorageLock};
+pub use superblock::{BlobPlace, Superblock, SuperblockError};
+pub use wal_frame::{
+    FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind, WAL_HEADER_BYTES, WalHeader,
+    begin_frame, decode_frame, finish_frame, later_knowledge,
+};
+pub use wal_record::{Record, Records, encode_record};

@@ -1,0 +1,430 @@
+//! The free extents of the block file.
+//!
+//! ```text
+//! 0        start                                                    end
+//! | super- |  used  |  free  | used |     free     |  used  |  free  |  not in the file yet
+//! | blocks |        |        |      |              |        |  tail  |
+//! ```
+//!
+//! An allocation takes the front of the free extent with the *lowest offset of all that fit*,
+//! exactly; only when none fits does the file grow, and then a free tail is extended rather than
+//! skipped. So data gathers at the front, the tail empties, and the file can be cut.
+//!
+//! Invariants, checked by [`Allocator::check`]:
+//! 1. free extents lie within `start..end`, are not empty, and neither overlap nor touch;
+//! 2. all offsets and lengths are multiples of [`Extent::UNIT`];
+//! 3. what is not free in `start..end` is used: each byte belongs to one extent that somebody
+//!    allocated.
+//!
+//! Every change takes expected O(log n) of n free extents. No locks, no I/O, no randomness: the
+//! same calls give the same extents.
+
+mod free_tree;
+
+use sapwood_serialize::{Corruption, Extent};
+
+use free_tree::FreeTree;
+
+/// Knows which extents of the block file are free.
+#[derive(Clone)]
+pub struct Allocator {
+    // Constant after construction.
+    start: u64,
+    end: u64,
+    free: FreeTree,
+    free_bytes: u64,
+}
+
+impl Allocator {
+    /// A file in which nothing is allocated and that ends at `start`, behind the superblocks.
+    ///
+    /// # Panics
+    /// When `start` is not a multiple of [`Extent::UNIT`].
+    pub fn new(start: u64) -> Allocator {
+        assert!(is_aligned(start));
+        Allocator { start, end: start, free: FreeTree::default(), free_bytes: 0 }
+    }
+
+    /// A file in which exactly `used`, in ascending order, is allocated and that ends with it.
+    ///
+    /// # Errors
+    /// When an extent is empty, not aligned, out of order, before `start` or beyond 2^64. The
+    /// offset of the error is the extent's place in the block file.
+    ///
+    /// # Panics
+    /// When `start` is not a multiple of [`Extent::UNIT`].
+    pub fn from_used(
+        start: u64,
+        used: impl IntoIterator<Item = Extent>,
+    ) -> Result<Allocator, Corruption> {
+        let mut allocator = Allocator::new(start);
+        for extent in used {
+            let end = check_used(extent, allocator.end)?;
+            let gap = Extent { offset: allocator.end, bytes: extent.offset - allocator.end };
+            if gap.bytes > 0 {
+                allocator.insert(gap);
+            }
+            allocator.end = end;
+        }
+        Ok(allocator)
+    }
+
+    /// Takes `bytes`, rounded up to [`Extent::UNIT`], where the lowest free extent fits them.
+    ///
+    /// # Panics
+    /// When `bytes` is zero, or the file would grow beyond 2^64 bytes.
+    pub fn allocate(&mut self, bytes: u64) -> Extent {
+        assert!(bytes > 0, "an extent has at least one byte");
+        let bytes = bytes.checked_next_multiple_of(Extent::UNIT).expect("extents end below 2^64");
+        let Some(offset) = self.free.take_first(bytes) else { return self.grow(bytes) };
+        self.free_bytes -= bytes;
+        Extent { offset, bytes }
+    }
+
+    /// Appends an extent to the file; a free tail becomes its front.
+    fn grow(&mut self, bytes: u64) -> Extent {
+        let offset = self.cut_tail();
+        self.end = offset.checked_add(bytes).expect("a file ends below 2^64");
+        Extent { offset, bytes }
+    }
+
+    /// Gives an extent, or a part of one, back. It becomes one with free neighbours. A free tail
+    /// stays until [`Allocator::cut_tail`].
+    ///
+    /// # Panics
+    /// When the extent is empty, not aligned, out of the file, or partly free already: going on
+    /// would let two owners write to one place.
+    pub fn free(&mut self, extent: Extent) {
+        assert!(extent.bytes > 0 && is_aligned(extent.offset) && is_aligned(extent.bytes));
+        let end = extent.offset.checked_add(extent.bytes).expect("extents end below 2^64");
+        assert!(extent.offset >= self.start && end <= self.end, "{extent:?} is not in the file");
+        let before = self.free.last_before(end);
+        if let Some(before) = before {
+            assert!(before.end() <= extent.offset, "{extent:?} is freed, but {before:?} is free");
+        }
+        let mut merged = extent;
+        if let Some(before) = before.filter(|before| before.end() == extent.offset) {
+            self.remove(before);
+            merged = Extent { offset: before.offset, bytes: before.bytes + merged.bytes };
+        }
+        if let Some(after) = self.free.at(end) {
+            self.remove(after);
+            merged.bytes += after.bytes;
+        }
+        self.insert(merged);
+    }
+
+    /// Drops a free extent at the end of the file, and returns where the file ends now.
+    pub fn cut_tail(&mut self) -> u64 {
+        let tail = self.free.last_before(u64::MAX).filter(|tail| tail.end() == self.end);
+        if let Some(tail) = tail {
+            self.remove(tail);
+            self.end = tail.offset;
+        }
+        self.end
+    }
+
+    /// Where the file ends.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The bytes of all free extents.
+    pub fn free_bytes(&self) -> u64 {
+        self.free_bytes
+    }
+
+    /// The bytes of the longest free extent; zero when nothing is free.
+    pub fn largest_free(&self) -> u64 {
+        self.free.longest()
+    }
+
+    /// All free extents in ascending order.
+    pub fn free_extents(&self) -> impl Iterator<Item = Extent> {
+        self.free.iter()
+    }
+
+    /// Walks everything.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn check(&self) -> Result<(), &'static str> {
+        self.free.check()?;
+        if !is_aligned(self.start) || !is_aligned(self.end) || self.end < self.start {
+            return Err("the file begins and ends at a multiple of the unit");
+        }
+        let mut behind = None;
+        for extent in self.free.iter() {
+            if extent.bytes == 0 || !is_aligned(extent.offset) || !is_aligned(extent.bytes) {
+                return Err("a free extent is a positive multiple of the unit");
+            }
+            if extent.offset < self.start || extent.bytes > self.end.saturating_sub(extent.offset) {
+                return Err("a free extent lies within the file");
+            }
+            if behind.is_some_and(|behind| extent.offset <= behind) {
+                return Err("free extents neither overlap nor touch");
+            }
+            behind = Some(extent.end());
+        }
+        let sum: u64 = self.free.iter().map(|extent| extent.bytes).sum();
+        if sum == self.free_bytes { Ok(()) } else { Err("the free bytes are counted") }
+    }
+
+    fn insert(&mut self, extent: Extent) {
+        self.free.insert(extent);
+        self.free_bytes += extent.bytes;
+    }
+
+    fn remove(&mut self, extent: Extent) {
+        self.free.remove(extent.offset);
+        self.free_bytes -= extent.bytes;
+    }
+}
+
+const fn is_aligned(position: u64) -> bool {
+    position.is_multiple_of(Extent::UNIT)
+}
+
+/// The end of a used extent that may start at `behind` at the earliest.
+fn check_used(extent: Extent, behind: u64) -> Result<u64, Corruption> {
+    let wrong = |rule| Err(Corruption::new("used extent", extent.offset, rule));
+    if extent.bytes == 0 || !is_aligned(extent.offset) || !is_aligned(extent.bytes) {
+        return wrong("it is not a positive multiple of the unit");
+    }
+    if extent.offset < behind {
+        return wrong("it starts before the end of what precedes it");
+    }
+    match extent.offset.checked_add(extent.bytes) {
+        Some(end) => Ok(end),
+        None => wrong("it ends beyond the largest file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UNIT: u64 = Extent::UNIT;
+    const START: u64 = 2 * UNIT;
+
+    fn extent(offset_units: u64, units: u64) -> Extent {
+        Extent { offset: offset_units * UNIT, bytes: units * UNIT }
+    }
+
+    fn free_of(allocator: &Allocator) -> Vec<Extent> {
+        allocator.check().unwrap();
+        allocator.free_extents().collect()
+    }
+
+    #[test]
+    fn the_lowest_extent_that_fits_is_taken() {
+        let used = [extent(3, 1), extent(6, 1), extent(9, 1), extent(11, 1)];
+        let mut allocator = Allocator::from_used(START, used).unwrap();
+        assert_eq!(free_of(&allocator), [extent(2, 1), extent(4, 2), extent(7, 2), extent(10, 1)]);
+        assert_eq!(allocator.largest_free(), 2 * UNIT);
+        assert_eq!(allocator.allocate(UNIT + 1), extent(4, 2));
+        assert_eq!(allocator.allocate(1), extent(2, 1));
+        assert_eq!(allocator.allocate(1), extent(7, 1));
+        assert_eq!(free_of(&allocator), [extent(8, 1), extent(10, 1)]);
+        assert_eq!(allocator.allocate(3 * UNIT), extent(12, 3));
+        assert_eq!(allocator.free_bytes(), 2 * UNIT);
+    }
+
+    #[test]
+    fn a_free_tail_is_extended() {
+        let mut allocator = Allocator::new(START);
+        assert_eq!(allocator.allocate(4 * UNIT), extent(2, 4));
+        allocator.free(extent(4, 2));
+        assert_eq!(allocator.end(), 6 * UNIT);
+        assert_eq!(allocator.allocate(3 * UNIT), extent(4, 3));
+        assert_eq!((allocator.end(), free_of(&allocator)), (7 * UNIT, vec![]));
+    }
+
+    #[test]
+    fn the_tail_is_cut_on_demand() {
+        let mut allocator = Allocator::from_used(START, [extent(2, 8)]).unwrap();
+        allocator.free(extent(3, 1));
+        assert_eq!(allocator.cut_tail(), 10 * UNIT);
+        allocator.free(extent(5, 5));
+        assert_eq!(allocator.cut_tail(), 5 * UNIT);
+        assert_eq!(free_of(&allocator), [extent(3, 1)]);
+        allocator.free(extent(2, 1));
+        allocator.free(extent(4, 1));
+        assert_eq!(allocator.cut_tail(), START);
+        assert_eq!((allocator.free_bytes(), allocator.largest_free()), (0, 0));
+    }
+
+    #[test]
+    fn bad_used_extents_are_refused() {
+        let beyond = Extent { offset: u64::MAX - UNIT + 1, bytes: 2 * UNIT };
+        let bad = [
+            vec![extent(1, 2)],
+            vec![extent(2, 0)],
+            vec![Extent { offset: START + 1, bytes: UNIT }],
+            vec![Extent { offset: START, bytes: UNIT - 1 }],
+            vec![extent(4, 2), extent(5, 1)],
+            vec![extent(4, 2), extent(2, 1)],
+            vec![beyond],
+        ];
+        for used in bad {
+            let offset = used.last().unwrap().offset;
+            assert_eq!(Allocator::from_used(START, used).err().unwrap().offset, offset);
+        }
+    }
+
+    #[test]
+    fn wrong_frees_panic() {
+        let mut allocator = Allocator::from_used(START, [extent(2, 8)]).unwrap();
+        allocator.free(extent(4, 2));
+        let wrong = [extent(4, 1), extent(3, 2), extent(5, 2), extent(3, 4), extent(1, 1)];
+        for extent in wrong.into_iter().chain([extent(9, 2), extent(2, 0)]) {
+            let mut copy = allocator.clone();
+            let freed = std::panic::catch_unwind(move || copy.free(extent));
+            assert!(freed.is_err(), "{extent:?}");
+        }
+    }
+
+    /// One flag per unit: whether it is used. As slow as it is plain.
+    struct Model {
+        used: Vec<bool>,
+    }
+
+    impl Model {
+        fn allocate(&mut self, units: usize) -> Extent {
+            let tail = self.used.iter().rev().take_while(|used| !**used).count();
+            let fits = self.used.windows(units).position(|window| !window.contains(&true));
+            let place = fits.unwrap_or(self.used.len() - tail);
+            let length = self.used.len().max(place + units);
+            self.used.resize(length, true);
+            self.used[place..place + units].fill(true);
+            extent(2 + place as u64, units as u64)
+        }
+
+        fn fill(&mut self, extent: Extent) {
+            let place = usize::try_from((extent.offset - START) / UNIT).unwrap();
+            let units = usize::try_from(extent.bytes / UNIT).unwrap();
+            assert!(!self.used[place..place + units].contains(&false));
+            self.used[place..place + units].fill(false);
+        }
+
+        fn cut_tail(&mut self) -> u64 {
+            while self.used.last() == Some(&false) {
+                self.used.pop();
+            }
+            START + self.used.len() as u64 * UNIT
+        }
+
+        fn used(&self) -> Vec<Extent> {
+            stretches((0..self.used.len()).filter(|place| self.used[*place]))
+        }
+
+        fn free(&self) -> Vec<Extent> {
+            stretches((0..self.used.len()).filter(|place| !self.used[*place]))
+        }
+    }
+
+    fn stretches(places: impl Iterator<Item = usize>) -> Vec<Extent> {
+        let mut found: Vec<Extent> = Vec::new();
+        for place in places {
+            let unit = extent(2 + place as u64, 1);
+            match found.last_mut().filter(|last| last.end() == unit.offset) {
+                Some(last) => last.bytes += UNIT,
+                None => found.push(unit),
+            }
+        }
+        found
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Allocate(u64),
+        Free(prop::sample::Index),
+        FreeHalf(prop::sample::Index),
+        CutTail,
+        Rebuild,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (1..12 * UNIT).prop_map(Step::Allocate),
+            5 => any::<prop::sample::Index>().prop_map(Step::Free),
+            2 => any::<prop::sample::Index>().prop_map(Step::FreeHalf),
+            1 => Just(Step::CutTail),
+            1 => Just(Step::Rebuild),
+        ]
+    }
+
+    /// The allocator, the model, and what is allocated.
+    struct Pair {
+        allocator: Allocator,
+        model: Model,
+        live: Vec<Extent>,
+    }
+
+    impl Pair {
+        fn apply(&mut self, step: &Step) {
+            match *step {
+                Step::Allocate(bytes) => {
+                    let units = usize::try_from(bytes.div_ceil(UNIT)).unwrap();
+                    let taken = self.allocator.allocate(bytes);
+                    assert_eq!(taken, self.model.allocate(units));
+                    self.live.push(taken);
+                }
+                Step::Free(ref index) if !self.live.is_empty() => {
+                    let extent = self.live.swap_remove(index.index(self.live.len()));
+                    self.free(extent);
+                }
+                Step::FreeHalf(ref index) if !self.live.is_empty() => {
+                    let index = index.index(self.live.len());
+                    let whole = self.live.swap_remove(index);
+                    let half = Extent::round_up(whole.bytes / 2);
+                    self.free(Extent { bytes: half, ..whole });
+                    let rest = Extent { offset: whole.offset + half, bytes: whole.bytes - half };
+                    self.live.extend(Some(rest).filter(|rest| rest.bytes > 0));
+                }
+                Step::Free(_) | Step::FreeHalf(_) => {}
+                Step::CutTail => assert_eq!(self.allocator.cut_tail(), self.model.cut_tail()),
+                Step::Rebuild => {
+                    self.model.cut_tail();
+                    let used = self.model.used();
+                    self.allocator = Allocator::from_used(START, used).unwrap();
+                }
+            }
+        }
+
+        fn free(&mut self, extent: Extent) {
+            self.allocator.free(extent);
+            self.model.fill(extent);
+        }
+
+        fn check(&self) {
+            let free = self.model.free();
+            assert_eq!(free_of(&self.allocator), free);
+            assert_eq!(self.allocator.end(), START + self.model.used.len() as u64 * UNIT);
+            let longest = free.iter().map(|extent| extent.bytes).max();
+            assert_eq!(self.allocator.largest_free(), longest.unwrap_or(0));
+            let mut live = self.live.clone();
+            live.sort_unstable();
+            assert!(live.windows(2).all(|pair| pair[0].end() <= pair[1].offset));
+            let bytes: u64 = live.iter().map(|extent| extent.bytes).sum();
+            assert_eq!(bytes + self.allocator.free_bytes() + START, self.allocator.end());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_what_a_bitmap_does(steps in prop::collection::vec(step(), 1..200)) {
+            let mut pair = Pair {
+                allocator: Allocator::new(START),
+                model: Model { used: Vec::new() },
+                live: Vec::new(),
+            };
+            for step in steps {
+                pair.apply(&step);
+                pair.check();
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! How the one byte budget is shared out.
+
+/// The shares of a budget, all in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Everything together.
+    pub total: u64,
+}
+
+impl Budget {
+    /// No database works with less.
+    pub const BYTES_MIN: u64 = 8 << 20;
+
+    /// The memtable of one generation: an eighth, at least 1 MiB, at most 64 MiB.
+    pub fn memtable(self) -> u64 {
+        (self.total / 8).clamp((1 << 20).min(self.total / 8), 64 << 20)
+    }
+
+    /// What background jobs may use beyond what readers filled: an eighth.
+    pub fn reserve(self) -> u64 {
+        self.total / 8
+    }
+
+    /// Up to here directories, filters and nodes are kept in preference to pages: a quarter.
+    pub fn directories(self) -> u64 {
+        self.total / 4
+    }
+
+    /// What is resident beyond this makes room: the total without the reserve.
+    pub fn resident(self) -> u64 {
+        self.total - self.reserve()
+    }
+}

@@ -1,0 +1,383 @@
+//! Residency: what is in memory, what is on disk, and the way between.
+//!
+//! ```text
+//!            node / part / page                      build segment
+//!  readers ---------------------->  Cachetable  <---------------------  jobs
+//!                                   |    |    |
+//!                       fetch <-----'    |    '-----> write back, evict
+//!                                        |
+//!                              ledger (publish mutex)
+//! ```
+//!
+//! Readers hash nothing, lock nothing and wait for nobody while what they need is resident: edges
+//! hold handles, segments hold page slots. What is not resident is read, checked, and put into its
+//! slot; the clock then makes room for it. Only jobs write, and only jobs wait for space.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sapwood_serialize::node::{Handle, Image, Node, ResidentNode};
+use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentFacts};
+use sapwood_serialize::segment_image::{SegmentIdentity, SegmentMeta};
+use sapwood_serialize::{
+    BlockId, Charge, DatabaseId, Extent, Meter, Page, SegmentId, Storage, StorageFile,
+};
+
+use crate::budget::Budget;
+use crate::clock::{Clock, Entry};
+use crate::fault::{Fault, Poison};
+use crate::ledger::{Ledger, Opened};
+use crate::stats::Counters;
+use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
+
+/// The name of the block file in its folder.
+pub const BLOCK_FILE: &str = "sapwood.db";
+
+/// What is in memory, by kind, in bytes.
+#[derive(Debug, Default)]
+pub struct Meters {
+    /// Pages, written or not.
+    pub pages: Meter,
+    /// Directories, filters and nodes.
+    pub directories: Meter,
+    /// Generations.
+    pub memtables: Meter,
+    /// Space that was promised to what is not written yet.
+    pub promised: Meter,
+}
+
+impl Meters {
+    /// Everything that counts against the budget.
+    pub fn resident(&self) -> u64 {
+        self.pages.bytes() + self.directories.bytes() + self.memtables.bytes()
+    }
+}
+
+/// The cachetable of one open database.
+pub struct Cachetable {
+    // Constant after construction.
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) file: Arc<dyn StorageFile>,
+    pub(crate) database: DatabaseId,
+    budget: Budget,
+    // Synchronised by themselves.
+    meters: Meters,
+    counters: Counters,
+    poison: Poison,
+    // Behind the publish mutex.
+    pub(crate) ledger: Mutex<Ledger>,
+    /// Signalled when a write that somebody may wait for has ended.
+    pub(crate) written: Condvar,
+    // Behind mutexes of their own.
+    pages: Mutex<Clock>,
+    directories: Mutex<Clock>,
+    pub(crate) growing: Mutex<()>,
+}
+
+impl std::fmt::Debug for Cachetable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cachetable").field("budget", &self.budget).finish_non_exhaustive()
+    }
+}
+
+impl Cachetable {
+    /// The cachetable over an opened block file.
+    pub fn new(
+        storage: Arc<dyn Storage>,
+        file: Arc<dyn StorageFile>,
+        database: DatabaseId,
+        budget: Budget,
+        opened: Opened,
+    ) -> Cachetable {
+        Cachetable {
+            storage,
+            file,
+            database,
+            budget,
+            meters: Meters::default(),
+            counters: Counters::default(),
+            poison: Poison::default(),
+            ledger: Mutex::new(Rank::Publish, Ledger::new(opened)),
+            written: Condvar::new(),
+            pages: Mutex::new(Rank::PageShard, Clock::default()),
+            directories: Mutex::new(Rank::PageShard, Clock::default()),
+            growing: Mutex::new(Rank::Claims, ()),
+        }
+    }
+
+    /// The way to disk and clock.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// The block file.
+    pub fn file(&self) -> &Arc<dyn StorageFile> {
+        &self.file
+    }
+
+    /// The database's identity.
+    pub fn database(&self) -> DatabaseId {
+        self.database
+    }
+
+    /// How memory is shared out.
+    pub fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// What is in memory.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// What was read, written and evicted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The first failed write, if any.
+    pub fn poison(&self) -> &Poison {
+        &self.poison
+    }
+
+    /// Takes the publish mutex: hold it for microseconds, do nothing that can fail or wait.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock()
+    }
+
+    // ----- making ------------------------------------------------------------------------------
+
+    /// The name of a new node.
+    pub fn name_block(&self) -> BlockId {
+        self.ledger.lock().name_block()
+    }
+
+    /// The name of a new segment.
+    pub fn name_segment(&self) -> SegmentId {
+        self.ledger.lock().name_segment()
+    }
+
+    /// A handle to a new node with an image of its own.
+    pub fn new_node(&self, block: BlockId, node: Node) -> Arc<Handle> {
+        self.handle(block, node, Arc::default())
+    }
+
+    /// A handle to a node that was copied for its path and is unchanged on disk.
+    pub fn copied_node(&self, original: &Handle, node: Node) -> Arc<Handle> {
+        self.handle(original.block(), node, original.image().clone())
+    }
+
+    fn handle(&self, block: BlockId, node: Node, image: Arc<Image>) -> Arc<Handle> {
+        let charge = self.meters.directories.charge(node.memory());
+        let handle = Arc::new(Handle::resident(block, ResidentNode::new(node, charge), image));
+        self.directories.lock().enter(Entry::Node(Arc::downgrade(&handle)));
+        handle
+    }
+
+    /// A segment of freshly built pages, in memory alone. `promise` holds space on disk for it.
+    pub fn build_segment(
+        &self,
+        facts: SegmentFacts,
+        meta: SegmentMeta,
+        pages: Vec<Page>,
+        promise: Charge,
+    ) -> Arc<Segment> {
+        let pages = pages.into_iter().map(|page| Arc::new(self.charged(page))).collect();
+        let memory = self.meters.directories.charge(ResidentSegment::memory(&meta));
+        let part = ResidentSegment::with_pages(meta, pages, vec![memory, promise]);
+        Arc::new(Segment::built(facts, part))
+    }
+
+    pub(crate) fn charged(&self, mut page: Page) -> Page {
+        let charge = self.meters.pages.charge(page.bytes() + size_of::<Page>());
+        page.set_charge(charge);
+        page
+    }
+
+    pub(crate) fn identity(&self, segment: &Segment) -> SegmentIdentity {
+        SegmentIdentity { database: self.database, segment: segment.id() }
+    }
+
+    // ----- evicting ----------------------------------------------------------------------------
+
+    pub(crate) fn enter_pages(&self, part: &Arc<ResidentSegment>) {
+        let mut clock = self.pages.lock();
+        for index in 0..part.slots().len() {
+            if part.slot(index).is_resident() {
+                clock.enter(Entry::page(part, index));
+            }
+        }
+    }
+
+    pub(crate) fn enter_page(&self, part: &Arc<ResidentSegment>, index: usize) {
+        self.pages.lock().enter(Entry::page(part, index));
+    }
+
+    pub(crate) fn enter_part(&self, segment: &Arc<Segment>) {
+        self.directories.lock().enter(Entry::Part(Arc::downgrade(segment)));
+    }
+
+    pub(crate) fn enter_node(&self, handle: &Arc<Handle>) {
+        self.directories.lock().enter(Entry::Node(Arc::downgrade(handle)));
+    }
+
+    /// Evicts what is written and cold until the budget holds; `false` when too little was. Never
+    /// waits: the caller may be a reader.
+    pub fn make_room(&self) -> bool {
+        while self.meters.directories.bytes() > self.budget.directories() {
+            if !self.evict_directory() {
+                break;
+            }
+        }
+        while self.meters.resident() > self.budget.resident() {
+            if !self.evict_page() && !self.evict_directory() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn evict_page(&self) -> bool {
+        let entry = self.pages.lock().next();
+        let Some(Entry::Page(part, index)) = entry else { return false };
+        if let Some(part) = part.upgrade() {
+            part.slot(index as usize).evict();
+            self.counters.pages_evicted.add(1);
+        }
+        true
+    }
+
+    /// Lets a directory or a node go. What is not written yet is put back; after a few such there
+    /// is nothing to be had.
+    fn evict_directory(&self) -> bool {
+        for _ in 0..32 {
+            let Some(entry) = self.directories.lock().next() else { return false };
+            if self.let_go(&entry) {
+                return true;
+            }
+            self.directories.lock().keep(entry);
+        }
+        false
+    }
+
+    fn let_go(&self, entry: &Entry) -> bool {
+        match entry {
+            Entry::Page(..) => true,
+            Entry::Part(segment) => segment.upgrade().is_none_or(|segment| segment.evict()),
+            Entry::Node(handle) => handle.upgrade().is_none_or(|handle| self.evict_node(&handle)),
+        }
+    }
+
+    fn evict_node(&self, handle: &Arc<Handle>) -> bool {
+        if handle.image().place().is_none() {
+            return false;
+        }
+        if handle.height() > 0 {
+            // Under the publish mutex, so that no child changes between the look and the deed.
+            let _ledger = self.ledger.lock();
+            if handle.is_superseded() || has_resident_child(handle) {
+                return false;
+            }
+            handle.evict();
+        } else {
+            handle.evict();
+        }
+        self.counters.nodes_evicted.add(1);
+        true
+    }
+
+    // ----- space -------------------------------------------------------------------------------
+
+    /// Promises `bytes` of the block file to something that will be written later, growing the
+    /// file where needed. `DiskFull` before anything happened when there is not so much.
+    pub fn promise(&self, bytes: u64) -> Result<Charge, Fault> {
+        loop {
+            let wanted = {
+                let ledger = self.ledger.lock();
+                let owed = self.meters.promised.bytes() + bytes + Cachetable::floor(&ledger);
+                let short = owed.saturating_sub(ledger.headroom());
+                if short == 0 {
+                    return Ok(self.promise_anyway(bytes));
+                }
+                ledger.file_bytes() + short
+            };
+            self.grow_file(wanted)?;
+        }
+    }
+
+    /// The same where the space is known to be covered by another promise.
+    pub fn promise_anyway(&self, bytes: u64) -> Charge {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.meters.promised.charge(bytes)
+    }
+
+    /// What the tables of a checkpoint and the images of nodes need, generously.
+    fn floor(ledger: &Ledger) -> u64 {
+        const SMALL: u64 = 16 << 10;
+        SMALL + ledger.file_bytes() / 64
+    }
+
+    /// Takes an extent for `bytes`, growing the file where needed.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<Extent, Fault> {
+        loop {
+            let wanted = match self.ledger.lock().reserve(bytes) {
+                Ok(extent) => return Ok(extent),
+                Err(wanted) => wanted,
+            };
+            self.grow_file(wanted)?;
+        }
+    }
+
+    /// Makes the file at least `wanted` long, by an eighth at once where the disk has it.
+    fn grow_file(&self, wanted: u64) -> Result<(), Fault> {
+        const STEP_MAX: u64 = 64 << 20;
+        let _one_at_a_time = self.growing.lock();
+        let before = self.ledger.lock().file_bytes();
+        if before >= wanted {
+            return Ok(());
+        }
+        let ample = wanted.max(before + (before / 8).min(STEP_MAX)).next_multiple_of(Extent::UNIT);
+        let wanted = wanted.next_multiple_of(Extent::UNIT);
+        let mut grown = self.file.allocate(ample).map(|()| ample);
+        if grown.is_err() {
+            grown = self.file.allocate(wanted).map(|()| wanted);
+        }
+        match grown {
+            Ok(bytes) => self.ledger.lock().set_file_bytes(bytes),
+            Err(error) if is_full(&error) => {
+                return Err(Fault::DiskFull { bytes: wanted - before });
+            }
+            Err(error) => return Err(Fault::io("growing", BLOCK_FILE, error)),
+        }
+        Ok(())
+    }
+
+    /// Gives back extents that a job wrote and never published.
+    pub fn give_back(&self, segments: &[Arc<Segment>]) {
+        let mut ledger = self.ledger.lock();
+        for place in segments.iter().filter_map(|segment| segment.place()) {
+            ledger.give_back(place.extent);
+        }
+    }
+
+    /// Time on the storage's clock.
+    pub fn now(&self) -> Duration {
+        self.storage.now()
+    }
+}
+
+/// Whether the system said that there is no space left.
+pub fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+fn has_resident_child(handle: &Handle) -> bool {
+    match handle.peek().as_ref().map(|resident| &resident.node) {
+        Some(Node::Internal(node)) => node.edges().iter().any(|edge| {
+            let child = &edge.child;
+            child.peek().is_some() || child.image().place().is_none()
+        }),
+        _ => false,
+    }
+}

@@ -1,0 +1,191 @@
+//! From disk into memory: nodes, directories with filters, pages.
+//!
+//! Everything is checked on every read: a reference carries the checksum of what it refers to, and
+//! every block carries its identity. What two readers fetch at once is read twice; the first to
+//! finish fills the slot, the other takes what it finds there.
+
+use std::sync::Arc;
+
+use sapwood_serialize::blob::{BlobKind, open_blob};
+use sapwood_serialize::block_table_image::NodePlace;
+use sapwood_serialize::node::{Handle, ResidentNode};
+use sapwood_serialize::node_image::decode_node;
+use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace};
+use sapwood_serialize::segment_image::{decode_meta, decode_page};
+use sapwood_serialize::{BlockId, Corruption, Page, checksum};
+
+use crate::cachetable::{BLOCK_FILE, Cachetable};
+use crate::fault::Fault;
+
+/// What becomes of a page that had to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// It stays in memory for the next reader.
+    Keep,
+    /// It goes when its reader is done: a job will not come back to it.
+    Pass,
+}
+
+impl Cachetable {
+    /// The node behind `handle`, read if it is not resident.
+    pub fn node(&self, handle: &Arc<Handle>) -> Result<Arc<ResidentNode>, Fault> {
+        if let Some(node) = handle.node() {
+            node.heat.warm();
+            return Ok(node);
+        }
+        self.fetch_node(handle)
+    }
+
+    fn fetch_node(&self, handle: &Arc<Handle>) -> Result<Arc<ResidentNode>, Fault> {
+        let Some(place) = handle.image().place() else {
+            // It was resident until just now, or it could not have been evicted.
+            return handle.node().ok_or_else(|| {
+                Corruption::new("node", 0, "it is neither in memory nor on disk").into()
+            });
+        };
+        let bytes = self.read_node(place)?;
+        let within = |corruption: Corruption| corruption.within(BLOCK_FILE, place.extent.offset);
+        let payload = open_blob(BlobKind::Node, self.database, &bytes).map_err(within)?;
+        let resolve = |block: BlockId| self.ledger().place_of(block);
+        let node =
+            decode_node(handle.block(), handle.height(), payload, &resolve).map_err(within)?;
+        let charge = self.meters().directories.charge(node.memory());
+        self.counters().nodes_read.add(1);
+        let node = handle.fetched(Arc::new(ResidentNode::new(node, charge)));
+        self.enter_node(handle);
+        self.make_room();
+        Ok(node)
+    }
+
+    /// The image at `place`, checked against the block table's checksum.
+    pub fn read_node(&self, place: NodePlace) -> Result<Vec<u8>, Fault> {
+        let bytes = self.read(place.extent.offset, place.bytes as usize)?;
+        if checksum(self.database.seed(), &bytes) != place.checksum {
+            let rule = "its checksum is not the one in the block table";
+            return Err(Corruption::new("node", 0, rule)
+                .within(BLOCK_FILE, place.extent.offset)
+                .into());
+        }
+        Ok(bytes)
+    }
+
+    /// The directory, filter and page slots of `segment`, read if they are not resident.
+    pub fn part(&self, segment: &Arc<Segment>) -> Result<Arc<ResidentSegment>, Fault> {
+        if let Some(part) = segment.resident() {
+            part.heat().warm();
+            return Ok(part);
+        }
+        let Some(place) = segment.place() else {
+            return segment.resident().ok_or_else(|| {
+                Corruption::new("segment", 0, "it is neither in memory nor on disk").into()
+            });
+        };
+        let offset = place.extent.offset + u64::from(place.meta.offset);
+        let bytes = self.read(offset, place.meta.bytes as usize)?;
+        let meta = decode_meta(self.identity(segment), place.meta, &bytes)
+            .and_then(|meta| self.agrees(segment, place, meta))
+            .map_err(|corruption| corruption.within(BLOCK_FILE, offset))?;
+        let charge = self.meters().directories.charge(ResidentSegment::memory(&meta));
+        self.counters().directories_read.add(1);
+        let part = segment.fetched(Arc::new(ResidentSegment::without_pages(meta, charge)));
+        self.enter_part(segment);
+        self.make_room();
+        Ok(part)
+    }
+
+    /// Checks a directory against the reference that led to it.
+    fn agrees(
+        &self,
+        segment: &Segment,
+        place: SegmentPlace,
+        meta: sapwood_serialize::segment_image::SegmentMeta,
+    ) -> Result<sapwood_serialize::segment_image::SegmentMeta, Corruption> {
+        let (facts, directory) = (segment.facts(), &meta.directory);
+        let broken = |rule| Err(Corruption::new("segment", 0, rule));
+        if directory.first_key() != &*facts.first || directory.last_key() != &*facts.last {
+            return broken("its keys are not those of the reference to it");
+        }
+        if directory.rows() != facts.rows || directory.raw_bytes() != facts.bytes {
+            return broken("its size is not that of the reference to it");
+        }
+        let pages = (0..directory.pages()).filter_map(|index| directory.place(index));
+        let end = pages.map(|page| u64::from(page.offset) + u64::from(page.stored_bytes)).max();
+        if end.is_none_or(|end| end > u64::from(place.meta.offset)) {
+            return broken("its pages lie outside its extent");
+        }
+        Ok(meta)
+    }
+
+    /// Page `index` of `segment`, read if it is not resident.
+    pub fn page(
+        &self,
+        segment: &Arc<Segment>,
+        part: &Arc<ResidentSegment>,
+        index: usize,
+        caching: Caching,
+    ) -> Result<Arc<Page>, Fault> {
+        if let Some(page) = part.slot(index).page() {
+            part.slot(index).heat().warm();
+            return Ok(page);
+        }
+        let mut pages = self.fetch_pages(segment, part, index, index + 1, caching)?;
+        pages.pop().ok_or_else(|| Corruption::new("segment", 0, "it lacks a page").into())
+    }
+
+    /// Reads the pages `from..to` of `segment` with one call.
+    pub fn fetch_pages(
+        &self,
+        segment: &Arc<Segment>,
+        part: &Arc<ResidentSegment>,
+        from: usize,
+        to: usize,
+        caching: Caching,
+    ) -> Result<Vec<Arc<Page>>, Fault> {
+        let directory = &part.meta().directory;
+        let places = (from..to).map(|index| directory.place(index)).collect::<Option<Vec<_>>>();
+        let (Some(places), Some(place)) = (places, segment.place()) else {
+            return Err(
+                Corruption::new("segment", 0, "a page is neither in memory nor on disk").into()
+            );
+        };
+        let start = places.first().map_or(0, |first| first.offset);
+        let end = places.last().map_or(0, |last| last.offset + last.stored_bytes);
+        let offset = place.extent.offset + u64::from(start);
+        let bytes = self.read(offset, (end - start) as usize)?;
+        self.counters().pages_read.add(places.len() as u64);
+        let mut pages = Vec::with_capacity(places.len());
+        for (index, page_place) in (from..to).zip(places) {
+            let at = (page_place.offset - start) as usize;
+            let stored = bytes.get(at..at + page_place.stored_bytes as usize);
+            let stored = stored.expect("pages lie in order within what was read");
+            let summary = directory.summary(index);
+            let page = decode_page(self.identity(segment), index, page_place, summary, stored)
+                .map_err(|corruption| corruption.within(BLOCK_FILE, offset + at as u64))?;
+            let page = Arc::new(self.charged(page));
+            if caching == Caching::Keep {
+                part.slot(index).fill(page.clone());
+                self.enter_page(part, index);
+            }
+            pages.push(page);
+        }
+        if caching == Caching::Keep {
+            self.make_room();
+        }
+        Ok(pages)
+    }
+
+    /// Reads `count` bytes at `offset`; both come from references that were checked against the
+    /// extent, and the file's length bounds what is allocated.
+    pub(crate) fn read(&self, offset: u64, count: usize) -> Result<Vec<u8>, Fault> {
+        let failed = |error| Fault::io("reading", BLOCK_FILE, error);
+        let available = self.file.len().map_err(failed)?;
+        if offset.checked_add(count as u64).is_none_or(|end| end > available) {
+            let rule = "it lies beyond the end of the file";
+            return Err(Corruption::new("block", 0, rule).within(BLOCK_FILE, offset).into());
+        }
+        let mut bytes = vec![0; count];
+        self.file.read_at(&mut bytes, offset).map_err(failed)?;
+        self.counters().bytes_read.add(count as u64);
+        Ok(bytes)
+    }
+}

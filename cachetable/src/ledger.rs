@@ -1,0 +1,504 @@
+//! Who owns which stretch of the block file: the state behind the publish mutex.
+//!
+//! ```text
+//!             reserve          publish / install           retire           all older views gone
+//!   free  ------------->  reserved  ------------->  used  -------->  retired  ---------------> free
+//!                            |                                          ... unless a checkpoint
+//!                            '--- give back (an abandoned job) ---> free    still owns it
+//! ```
+//!
+//! There are three owners: the *current* view, the checkpoint *in progress*, and the *checkpointed*
+//! one that recovery would find. Each owns a set of extents (its used-set) and, but for the last, a
+//! block table. Both are persistent maps, so that a checkpoint captures them by a clone that costs
+//! the same for any size.
+//!
+//! Invariants, checked by [`Ledger::check`]:
+//! 1. an extent is free if and only if none of the three owns it, nobody reserved it, and no live
+//!    view that is older than its retirement can reach it;
+//! 2. a written segment or image that the current view holds is in the current used-set; one that
+//!    is not written is on the unwritten list;
+//! 3. being written, the block-table entry and the used-set change in one step.
+//!
+//! Nothing here can fail, does I/O or takes a lock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Weak};
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+use sapwood_serialize::block_table_image::NodePlace;
+use sapwood_serialize::node::Handle;
+use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace, Standing};
+use sapwood_serialize::superblock::SLOTS_BYTES;
+use sapwood_serialize::{BlockId, Extent, SegmentId};
+
+use crate::allocator::Allocator;
+
+/// Extents by offset, with their lengths.
+pub type UsedSet = OrdMap<u64, u64>;
+/// Where the newest written image of each node lies.
+pub type BlockTable = OrdMap<BlockId, NodePlace>;
+
+/// Lives as long as somebody holds the view that it came with.
+#[derive(Debug)]
+pub struct ViewToken(());
+
+/// What a publication adds to the view and takes from it.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Segments that leaves now own.
+    pub leaf_segments: Vec<Arc<Segment>>,
+    /// Segments that buffers now own.
+    pub buffer_segments: Vec<Arc<Segment>>,
+    /// Nodes whose image is new.
+    pub nodes: Vec<Arc<Handle>>,
+    /// Nodes whose handle is new, while the image stays what it was.
+    pub copied_nodes: Vec<Arc<Handle>>,
+    /// Segments that nothing in the view refers to any more.
+    pub left_segments: Vec<Arc<Segment>>,
+    /// Nodes whose image is no longer the view's.
+    pub left_nodes: Vec<Arc<Handle>>,
+    /// Handles that were replaced, whether their image was or not.
+    pub replaced: Vec<Arc<Handle>>,
+    /// Names that no node of the view has any more.
+    pub removed: Vec<BlockId>,
+}
+
+/// What a checkpoint has to write.
+#[derive(Debug)]
+pub struct CutList {
+    /// The checkpoint's number.
+    pub number: u64,
+    /// Unwritten segments.
+    pub segments: Vec<Arc<Segment>>,
+    /// Unwritten nodes, children before parents.
+    pub nodes: Vec<Arc<Handle>>,
+    /// The next node's name.
+    pub next_block: BlockId,
+    /// The next segment's name.
+    pub next_segment: SegmentId,
+}
+
+#[derive(Debug)]
+struct Cut {
+    number: u64,
+    used: UsedSet,
+    table: BlockTable,
+}
+
+/// The state behind the publish mutex; see the module's head.
+pub struct Ledger {
+    allocator: Allocator,
+    file_bytes: u64,
+    used: UsedSet,
+    table: BlockTable,
+    in_progress: Option<Cut>,
+    checkpointed: UsedSet,
+    reserved: BTreeMap<u64, u64>,
+    retired: VecDeque<(u64, Extent)>,
+    /// The extents in `retired`.
+    waiting: BTreeMap<u64, u64>,
+    views: VecDeque<(u64, Weak<ViewToken>)>,
+    view: u64,
+    unwritten_leaf: BTreeMap<SegmentId, Arc<Segment>>,
+    unwritten_buffer: BTreeMap<SegmentId, Arc<Segment>>,
+    unwritten_nodes: BTreeMap<BlockId, Arc<Handle>>,
+    checkpoints: u64,
+    next_block: BlockId,
+    next_segment: SegmentId,
+}
+
+impl Ledger {
+    /// The state after a checkpoint was read: it owns `checkpointed`, of which `tables` belong to
+    /// the checkpoint alone. The file has `file_bytes`, and no view exists yet.
+    pub fn new(opened: Opened) -> Ledger {
+        let mut used = opened.checkpointed.clone();
+        for extent in opened.tables {
+            used.remove(&extent.offset);
+        }
+        Ledger {
+            allocator: opened.allocator,
+            file_bytes: opened.file_bytes,
+            used,
+            table: opened.table,
+            in_progress: None,
+            checkpointed: opened.checkpointed,
+            reserved: BTreeMap::new(),
+            retired: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            views: VecDeque::new(),
+            view: 0,
+            unwritten_leaf: BTreeMap::new(),
+            unwritten_buffer: BTreeMap::new(),
+            unwritten_nodes: BTreeMap::new(),
+            checkpoints: 0,
+            next_block: opened.next_block,
+            next_segment: opened.next_segment,
+        }
+    }
+
+    /// The name of a new node.
+    pub fn name_block(&mut self) -> BlockId {
+        let block = self.next_block;
+        self.next_block = block.next();
+        block
+    }
+
+    /// The name of a new segment.
+    pub fn name_segment(&mut self) -> SegmentId {
+        let segment = self.next_segment;
+        self.next_segment = segment.next();
+        segment
+    }
+
+    /// Where the newest written image of `block` lies.
+    pub fn place_of(&self, block: BlockId) -> Option<NodePlace> {
+        self.table.get(&block).copied()
+    }
+
+    // ----- space ------------------------------------------------------------------------------
+
+    /// How long the file really is: the space below is there for the taking.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Records that the file was grown (or cut) to `bytes`.
+    pub fn set_file_bytes(&mut self, bytes: u64) {
+        self.file_bytes = bytes;
+    }
+
+    /// The space within the file that nothing uses.
+    pub fn headroom(&self) -> u64 {
+        self.allocator.free_bytes() + self.file_bytes.saturating_sub(self.allocator.end())
+    }
+
+    /// Takes an extent of at least `bytes`, or says how long the file would have to be.
+    pub fn reserve(&mut self, bytes: u64) -> Result<Extent, u64> {
+        let extent = self.allocator.allocate(bytes);
+        if extent.end() > self.file_bytes {
+            self.allocator.free(extent);
+            self.allocator.cut_tail();
+            return Err(extent.end());
+        }
+        self.reserved.insert(extent.offset, extent.bytes);
+        Ok(extent)
+    }
+
+    /// Gives back an extent that was reserved and never published.
+    pub fn give_back(&mut self, extent: Extent) {
+        let known = self.reserved.remove(&extent.offset);
+        assert_eq!(known, Some(extent.bytes), "only what is reserved can be given back");
+        self.allocator.free(extent);
+    }
+
+    /// Cuts free space off the end and tells how much of the file is in use.
+    pub fn cut_tail(&mut self) -> u64 {
+        self.allocator.cut_tail()
+    }
+
+    /// Free extents, ascending.
+    pub fn free_extents(&self) -> Vec<Extent> {
+        self.allocator.free_extents().collect()
+    }
+
+    /// The bytes of the file that the current view owns.
+    pub fn live_bytes(&self) -> u64 {
+        self.used.values().sum()
+    }
+
+    fn settle(&mut self, extent: Extent) {
+        let known = self.reserved.remove(&extent.offset);
+        assert_eq!(known, Some(extent.bytes), "only what is reserved can be put to use");
+    }
+
+    /// Frees an extent that no view reaches any more, unless a checkpoint owns it.
+    fn release(&mut self, extent: Extent) {
+        let cut = self.in_progress.as_ref();
+        let held = self.checkpointed.contains_key(&extent.offset)
+            || cut.is_some_and(|cut| cut.used.contains_key(&extent.offset));
+        if !held {
+            self.allocator.free(extent);
+        }
+    }
+
+    // ----- views ------------------------------------------------------------------------------
+
+    /// Moves on to the next view. What the change takes away is retired with the view before.
+    pub fn publish(&mut self, change: Change) -> Arc<ViewToken> {
+        self.take_away(&change);
+        self.bring_in(change);
+        self.view += 1;
+        let token = Arc::new(ViewToken(()));
+        self.views.push_back((self.view, Arc::downgrade(&token)));
+        self.reclaim();
+        token
+    }
+
+    fn take_away(&mut self, change: &Change) {
+        for handle in &change.replaced {
+            handle.supersede();
+        }
+        for segment in &change.left_segments {
+            segment.standing().supersede();
+            self.unwritten_leaf.remove(&segment.id());
+            self.unwritten_buffer.remove(&segment.id());
+            if let Some(place) = segment.place() {
+                self.retire(place.extent);
+            }
+        }
+        for handle in &change.left_nodes {
+            handle.image().standing().supersede();
+            self.unwritten_nodes.remove(&handle.block());
+            if let Some(place) = handle.image().place() {
+                self.retire(place.extent);
+            }
+        }
+        for block in &change.removed {
+            self.table.remove(block);
+        }
+    }
+
+    fn bring_in(&mut self, change: Change) {
+        for segment in change.leaf_segments {
+            self.unwritten_buffer.remove(&segment.id());
+            if !self.own_segment(&segment) {
+                self.unwritten_leaf.insert(segment.id(), segment);
+            }
+        }
+        for segment in change.buffer_segments {
+            if !self.own_segment(&segment) {
+                self.unwritten_buffer.insert(segment.id(), segment);
+            }
+        }
+        for handle in change.nodes {
+            debug_assert!(handle.image().place().is_none());
+            self.unwritten_nodes.insert(handle.block(), handle);
+        }
+        for handle in change.copied_nodes {
+            if let Some(unwritten) = self.unwritten_nodes.get_mut(&handle.block()) {
+                *unwritten = handle;
+            }
+        }
+    }
+
+    /// Takes over the extent of a segment that a job has written already.
+    fn own_segment(&mut self, segment: &Arc<Segment>) -> bool {
+        let Some(place) = segment.place() else { return false };
+        if !self.used.contains_key(&place.extent.offset) {
+            self.settle(place.extent);
+            self.used.insert(place.extent.offset, place.extent.bytes);
+        }
+        true
+    }
+
+    /// Takes an extent from the current view. Older views may still read it.
+    fn retire(&mut self, extent: Extent) {
+        let owned = self.used.remove(&extent.offset);
+        assert_eq!(owned, Some(extent.bytes), "only what the view owns can be retired");
+        self.wait(extent);
+    }
+
+    fn wait(&mut self, extent: Extent) {
+        self.retired.push_back((self.view, extent));
+        self.waiting.insert(extent.offset, extent.bytes);
+    }
+
+    /// Frees what was retired with views that nobody holds any more.
+    pub fn reclaim(&mut self) {
+        while self.views.len() > 1
+            && self.views.front().is_some_and(|(_, token)| token.strong_count() == 0)
+        {
+            self.views.pop_front();
+        }
+        let oldest = self.views.front().map_or(self.view, |(number, _)| *number);
+        while let Some((number, extent)) = self.retired.front().copied() {
+            if number >= oldest {
+                break;
+            }
+            self.retired.pop_front();
+            self.waiting.remove(&extent.offset);
+            self.release(extent);
+        }
+    }
+
+    // ----- writing ----------------------------------------------------------------------------
+
+    /// Records that a published segment was written to a reserved extent. One that was superseded
+    /// meanwhile, and is on no checkpoint's list, is forgotten again.
+    pub fn segment_written(
+        &mut self,
+        segment: &Arc<Segment>,
+        place: SegmentPlace,
+        part: ResidentSegment,
+    ) {
+        if self.own_written(segment.standing(), place.extent) {
+            segment.set_written(place, part);
+            self.unwritten_leaf.remove(&segment.id());
+            self.unwritten_buffer.remove(&segment.id());
+        }
+    }
+
+    /// The same for the image of a node.
+    pub fn node_written(&mut self, handle: &Arc<Handle>, place: NodePlace) {
+        let standing = handle.image().standing();
+        let (superseded, captured) = (standing.is_superseded(), standing.captured_by());
+        if self.own_written(standing, place.extent) {
+            handle.image().set_written(place);
+        }
+        if !superseded {
+            self.table.insert(handle.block(), place);
+            self.unwritten_nodes.remove(&handle.block());
+        }
+        if let Some(cut) = self.in_progress.as_mut().filter(|cut| cut.number == captured) {
+            cut.table.insert(handle.block(), place);
+        }
+    }
+
+    /// Finds the owners of a freshly written extent; `false` when there is none.
+    fn own_written(&mut self, standing: &Standing, extent: Extent) -> bool {
+        let cut = self.in_progress.as_mut();
+        let cut = cut.filter(|cut| cut.number == standing.captured_by());
+        let captured = cut.map(|cut| cut.used.insert(extent.offset, extent.bytes)).is_some();
+        match (standing.is_superseded(), captured) {
+            (false, _) => {
+                self.settle(extent);
+                self.used.insert(extent.offset, extent.bytes);
+                true
+            }
+            (true, true) => {
+                self.settle(extent);
+                self.wait(extent);
+                true
+            }
+            (true, false) => {
+                self.give_back(extent);
+                false
+            }
+        }
+    }
+
+    /// The unwritten segment that should be written first: what leaves own lives longest, and the
+    /// oldest has had the best chance to die unwritten.
+    pub fn next_to_write(&self) -> Option<Arc<Segment>> {
+        let free = |segment: &&Arc<Segment>| !segment.standing().is_being_written();
+        let leaf = self.unwritten_leaf.values().find(free);
+        leaf.or_else(|| self.unwritten_buffer.values().find(free)).cloned()
+    }
+
+    /// How many segments and nodes are not written.
+    pub fn unwritten(&self) -> usize {
+        self.unwritten_leaf.len() + self.unwritten_buffer.len() + self.unwritten_nodes.len()
+    }
+
+    // ----- checkpoints ------------------------------------------------------------------------
+
+    /// Captures the current view for a checkpoint.
+    ///
+    /// # Panics
+    /// When one is in progress.
+    pub fn cut(&mut self) -> CutList {
+        assert!(self.in_progress.is_none(), "one checkpoint at a time");
+        self.checkpoints += 1;
+        let number = self.checkpoints;
+        let leaf = self.unwritten_leaf.values();
+        let segments: Vec<_> = leaf.chain(self.unwritten_buffer.values()).cloned().collect();
+        let mut nodes: Vec<_> = self.unwritten_nodes.values().cloned().collect();
+        nodes.sort_by_key(|handle| (handle.height(), handle.block()));
+        segments.iter().for_each(|segment| segment.standing().capture(number));
+        nodes.iter().for_each(|handle| handle.image().standing().capture(number));
+        self.in_progress = Some(Cut { number, used: self.used.clone(), table: self.table.clone() });
+        let (next_block, next_segment) = (self.next_block, self.next_segment);
+        CutList { number, segments, nodes, next_block, next_segment }
+    }
+
+    /// Hands a reserved extent to the checkpoint in progress alone, for its tables.
+    pub fn own_table(&mut self, extent: Extent) {
+        self.settle(extent);
+        let cut = self.in_progress.as_mut().expect("tables belong to a checkpoint in progress");
+        cut.used.insert(extent.offset, extent.bytes);
+    }
+
+    /// The used-set and block table of the checkpoint in progress.
+    pub fn captured(&self) -> (UsedSet, BlockTable) {
+        let cut = self.in_progress.as_ref().expect("a checkpoint is in progress");
+        (cut.used.clone(), cut.table.clone())
+    }
+
+    /// The checkpoint in progress has become the one that recovery finds: what the one before
+    /// alone owned is free.
+    pub fn checkpoint_done(&mut self) {
+        let cut = self.in_progress.take().expect("a checkpoint is in progress");
+        let before = std::mem::replace(&mut self.checkpointed, cut.used);
+        self.free_what_left(&before, &self.checkpointed.clone());
+        self.reclaim();
+    }
+
+    /// The checkpoint in progress is given up: what it alone owned is free.
+    pub fn checkpoint_abandoned(&mut self) {
+        let cut = self.in_progress.take().expect("a checkpoint is in progress");
+        self.free_what_left(&cut.used, &self.checkpointed.clone());
+    }
+
+    fn free_what_left(&mut self, before: &UsedSet, after: &UsedSet) {
+        let gone = before.diff(after).filter_map(|item| match item {
+            DiffItem::Remove(offset, bytes) => Some(Extent { offset: *offset, bytes: *bytes }),
+            DiffItem::Add(..) | DiffItem::Update { .. } => None,
+        });
+        for extent in gone {
+            let held =
+                self.used.contains_key(&extent.offset) || self.waiting.contains_key(&extent.offset);
+            if !held {
+                self.allocator.free(extent);
+            }
+        }
+    }
+
+    // ----- checking ---------------------------------------------------------------------------
+
+    /// Checks invariant 1, and that `reachable` (of the current view) is its used-set.
+    pub fn check(&self, reachable: &BTreeMap<u64, u64>) -> Result<(), String> {
+        let owned: BTreeMap<u64, u64> = self.used.iter().map(|(o, b)| (*o, *b)).collect();
+        if owned != *reachable {
+            let lost = owned.iter().find(|(offset, _)| !reachable.contains_key(offset));
+            let wild = reachable.iter().find(|(offset, _)| !owned.contains_key(offset));
+            return Err(format!(
+                "the view's used-set is not what it reaches (not reached: {lost:?}, not owned: {wild:?})"
+            ));
+        }
+        self.allocator.check()?;
+        let mut taken = owned;
+        let cut = self.in_progress.iter().flat_map(|cut| cut.used.iter());
+        taken.extend(self.checkpointed.iter().chain(cut).map(|(o, b)| (*o, *b)));
+        taken.extend(self.reserved.iter().chain(&self.waiting).map(|(o, b)| (*o, *b)));
+        let mut all: Vec<Extent> = self.allocator.free_extents().collect();
+        all.extend(taken.into_iter().map(|(offset, bytes)| Extent { offset, bytes }));
+        all.sort_unstable();
+        let mut end = SLOTS_BYTES;
+        for extent in all {
+            if extent.offset != end {
+                return Err(format!("the space at byte {end} is lost or has two owners"));
+            }
+            end = extent.end();
+        }
+        if end == self.allocator.end() { Ok(()) } else { Err("the end of the file is lost".into()) }
+    }
+}
+
+/// What the ledger of an opened database starts from.
+pub struct Opened {
+    /// What is free between the checkpoint's extents.
+    pub allocator: Allocator,
+    /// How long the file is.
+    pub file_bytes: u64,
+    /// Everything that the checkpoint owns.
+    pub checkpointed: UsedSet,
+    /// Those of it that hold its tables.
+    pub tables: Vec<Extent>,
+    /// Where the nodes lie.
+    pub table: BlockTable,
+    /// The next node's name.
+    pub next_block: BlockId,
+    /// The next segment's name.
+    pub next_segment: SegmentId,
+}

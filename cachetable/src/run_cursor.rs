@@ -1,0 +1,317 @@
+//! Walks over the messages of a run, in either direction, reading what is not resident.
+//!
+//! ```text
+//! run      [ segment | segment | segment ]
+//!                        ^ page window, row        bounds: lower <= key < upper
+//! ```
+//!
+//! Pages that are not resident are read several at once: a job takes a whole segment with one call,
+//! a scan starts with one page and doubles.
+
+use std::sync::Arc;
+
+use sapwood_serialize::merge_iter::{Direction, Stream};
+use sapwood_serialize::run::{Bounds, Run, SegmentRef};
+use sapwood_serialize::segment::ResidentSegment;
+use sapwood_serialize::{Op, Page, Version};
+
+use crate::cachetable::Cachetable;
+use crate::fault::Fault;
+use crate::fetch::Caching;
+
+/// How a cursor reads ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAhead {
+    /// How many pages the first read takes.
+    pub first: usize,
+    /// Up to how many a read grows.
+    pub most: usize,
+    /// What becomes of the pages.
+    pub caching: Caching,
+}
+
+impl ReadAhead {
+    /// For a job, which reads everything once.
+    pub const JOB: ReadAhead = ReadAhead { first: 64, most: 64, caching: Caching::Pass };
+    /// For a scan that may stop after a few rows.
+    pub const SCAN: ReadAhead = ReadAhead { first: 1, most: 32, caching: Caching::Keep };
+}
+
+/// Where the cursor stands.
+struct Position {
+    part: usize,
+    segment: Arc<ResidentSegment>,
+    page_index: usize,
+    page: Arc<Page>,
+    row: usize,
+}
+
+/// A cursor over one run; see the module's head.
+pub struct RunCursor<'a> {
+    table: &'a Cachetable,
+    run: Arc<Run>,
+    bounds: Bounds,
+    direction: Direction,
+    ahead: ReadAhead,
+    window: usize,
+    /// Pages read ahead: the index of the first, and the pages.
+    fetched: (usize, Vec<Arc<Page>>),
+    position: Option<Position>,
+}
+
+impl<'a> RunCursor<'a> {
+    /// A cursor at the first message of `run` within `bounds` (the last, backwards).
+    pub fn new(
+        table: &'a Cachetable,
+        run: Arc<Run>,
+        bounds: Bounds,
+        direction: Direction,
+        ahead: ReadAhead,
+    ) -> Result<RunCursor<'a>, Fault> {
+        let fetched = (0, Vec::new());
+        let window = ahead.first;
+        let mut cursor =
+            RunCursor { table, run, bounds, direction, ahead, window, fetched, position: None };
+        match direction {
+            Direction::Forward => cursor.seek_first()?,
+            Direction::Backward => cursor.seek_last()?,
+        }
+        Ok(cursor)
+    }
+
+    fn reference(&self, part: usize) -> Option<&SegmentRef> {
+        self.run.segments().get(part)
+    }
+
+    fn seek_first(&mut self) -> Result<(), Fault> {
+        let lower = self.bounds.lower.clone();
+        let part = self.run.segments().partition_point(|part| part.is_below(&lower));
+        self.enter_part_forward(part)
+    }
+
+    /// Goes to the first message of reference `part` or a later one.
+    fn enter_part_forward(&mut self, part: usize) -> Result<(), Fault> {
+        for part in part.. {
+            self.position = None;
+            let Some(reference) = self.reference(part) else { return Ok(()) };
+            if self.bounds.upper.as_ref().is_some_and(|upper| **upper <= *reference.first()) {
+                return Ok(());
+            }
+            let from = reference.first().max(&self.bounds.lower).to_vec();
+            let segment = self.open_part(part)?;
+            let page_index = segment.meta().directory.find(&from);
+            let page = self.load(part, &segment, page_index)?;
+            let row = page.search(&from).unwrap_or_else(|next| next);
+            self.position = Some(Position { part, segment, page_index, page, row });
+            if self.settle_forward()? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn open_part(&mut self, part: usize) -> Result<Arc<ResidentSegment>, Fault> {
+        self.fetched = (0, Vec::new());
+        let reference = self.run.segments().get(part).expect("the caller saw that it is there");
+        self.table.part(&reference.segment)
+    }
+
+    /// Moves over page ends; `false` when the reference has no message left within the bounds.
+    fn settle_forward(&mut self) -> Result<bool, Fault> {
+        loop {
+            let Some(position) = &self.position else { return Ok(false) };
+            if position.row < position.page.rows() {
+                let key = position.page.key(position.row);
+                let inside = self.is_below_upper(position.part, key);
+                if !inside {
+                    self.position = None;
+                }
+                return Ok(inside);
+            }
+            let (part, next) = (position.part, position.page_index + 1);
+            if next >= position.segment.meta().directory.pages() {
+                self.position = None;
+                return Ok(false);
+            }
+            let segment = position.segment.clone();
+            let page = self.load(part, &segment, next)?;
+            self.position = Some(Position { part, segment, page_index: next, page, row: 0 });
+        }
+    }
+
+    fn is_below_upper(&self, part: usize, key: &[u8]) -> bool {
+        let clip = self.reference(part).and_then(|reference| reference.upper.as_ref());
+        let below = |upper: &Arc<[u8]>| *key < **upper;
+        self.bounds.upper.as_ref().is_none_or(below) && clip.is_none_or(below)
+    }
+
+    fn seek_last(&mut self) -> Result<(), Fault> {
+        let parts = self.run.segments();
+        let part = match self.bounds.upper.clone() {
+            None => parts.len(),
+            Some(upper) => parts.partition_point(|part| *part.first() < *upper),
+        };
+        self.enter_part_backward(part)
+    }
+
+    /// Goes to the last message of the references before `end`.
+    fn enter_part_backward(&mut self, end: usize) -> Result<(), Fault> {
+        for part in (0..end).rev() {
+            self.position = None;
+            let reference = self.reference(part).expect("the index is below the count");
+            if reference.is_below(&self.bounds.lower) {
+                return Ok(());
+            }
+            let upper = match (&self.bounds.upper, &reference.upper) {
+                (Some(one), Some(other)) => Some(one.min(other).clone()),
+                (one, other) => one.clone().or_else(|| other.clone()),
+            };
+            let segment = self.open_part(part)?;
+            let directory = &segment.meta().directory;
+            let last = directory.pages() - 1;
+            let page_index = upper.as_ref().map_or(last, |upper| directory.find(upper));
+            let page = self.load(part, &segment, page_index)?;
+            let end =
+                upper.map_or(page.rows(), |upper| page.search(&upper).unwrap_or_else(|at| at));
+            self.position = Some(Position { part, segment, page_index, page, row: end });
+            if self.step_back()? {
+                return Ok(());
+            }
+        }
+        self.position = None;
+        Ok(())
+    }
+
+    /// Moves one row back within the reference; `false` when none is left within the bounds.
+    fn step_back(&mut self) -> Result<bool, Fault> {
+        loop {
+            let Some(position) = &mut self.position else { return Ok(false) };
+            if let Some(row) = position.row.checked_sub(1) {
+                position.row = row;
+                let (part, key) = (position.part, position.page.key(row));
+                let clip = self.run.segments().get(part).and_then(|part| part.lower.as_ref());
+                let inside = *self.bounds.lower <= *key && clip.is_none_or(|lower| **lower <= *key);
+                if !inside {
+                    self.position = None;
+                }
+                return Ok(inside);
+            }
+            let Some(previous) = position.page_index.checked_sub(1) else {
+                self.position = None;
+                return Ok(false);
+            };
+            let (part, segment) = (position.part, position.segment.clone());
+            let page = self.load(part, &segment, previous)?;
+            let row = page.rows();
+            self.position = Some(Position { part, segment, page_index: previous, page, row });
+        }
+    }
+
+    /// Page `index`: from its slot, from what was read ahead, or from disk.
+    fn load(
+        &mut self,
+        part: usize,
+        segment: &Arc<ResidentSegment>,
+        index: usize,
+    ) -> Result<Arc<Page>, Fault> {
+        if let Some(page) = segment.slot(index).page() {
+            segment.slot(index).heat().warm();
+            return Ok(page);
+        }
+        let (start, pages) = &self.fetched;
+        if let Some(page) = index.checked_sub(*start).and_then(|offset| pages.get(offset)) {
+            return Ok(page.clone());
+        }
+        let (from, to) = self.window_around(segment, index);
+        let reference = &self.run.segments().get(part).expect("the cursor stands in it").segment;
+        let pages = self.table.fetch_pages(reference, segment, from, to, self.ahead.caching)?;
+        self.window = (self.window * 2).min(self.ahead.most);
+        let page = pages.get(index - from).expect("the window holds the page").clone();
+        self.fetched = (from, pages);
+        Ok(page)
+    }
+
+    /// Pages around `index`, in the cursor's direction, that are not resident.
+    fn window_around(&self, segment: &ResidentSegment, index: usize) -> (usize, usize) {
+        let absent = |page: &usize| !segment.slot(*page).is_resident();
+        match self.direction {
+            Direction::Forward => {
+                let end = (index + self.window).min(segment.slots().len());
+                (index, index + (index..end).take_while(absent).count().max(1))
+            }
+            Direction::Backward => {
+                let start = (index + 1).saturating_sub(self.window);
+                (index + 1 - (start..=index).rev().take_while(absent).count().max(1), index + 1)
+            }
+        }
+    }
+}
+
+impl RunCursor<'_> {
+    /// The page in which the cursor stands, for those who want to keep a view into it.
+    pub fn page(&self) -> Option<&Arc<Page>> {
+        self.position.as_ref().map(|position| &position.page)
+    }
+}
+
+impl Stream for RunCursor<'_> {
+    type Error = Fault;
+
+    fn key(&self) -> Option<&[u8]> {
+        self.position.as_ref().map(|position| position.page.key(position.row))
+    }
+
+    fn versions(&self) -> impl Iterator<Item = Version<'_>> {
+        let position = self.position.as_ref().expect("there is a current key");
+        let reference = self.run.segments().get(position.part).expect("the cursor stands in it");
+        let base = reference.base.to_raw();
+        position
+            .page
+            .versions(position.row)
+            .map(move |version| Version { msn: base + version.msn, op: version.op })
+    }
+
+    fn advance(&mut self) -> Result<(), Fault> {
+        let Some(position) = &mut self.position else { return Ok(()) };
+        let part = position.part;
+        match self.direction {
+            Direction::Forward => {
+                position.row += 1;
+                if !self.settle_forward()? {
+                    self.enter_part_forward(part + 1)?;
+                }
+            }
+            Direction::Backward => {
+                if !self.step_back()? {
+                    self.enter_part_backward(part)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cachetable {
+    /// The newest version of `key` in `run` at or below `msn`, given to `found` with its page.
+    pub fn lookup<T>(
+        &self,
+        run: &Run,
+        key: &[u8],
+        hash: u64,
+        msn: u64,
+        found: impl FnOnce(&Arc<Page>, Op<'_>) -> T,
+    ) -> Result<Option<T>, Fault> {
+        let Some(reference) = run.locate(key) else { return Ok(None) };
+        let part = self.part(&reference.segment)?;
+        let index = part.meta().directory.find(key);
+        // A resident page answers for less than a filter probe would cost beside it.
+        if !part.slot(index).is_resident() && !part.meta().filter.may_contain(hash) {
+            return Ok(None);
+        }
+        let page = self.page(&reference.segment, &part, index, Caching::Keep)?;
+        let Ok(row) = page.search(key) else { return Ok(None) };
+        let base = reference.base.to_raw();
+        let version = page.versions(row).find(|version| base + version.msn <= msn);
+        Ok(version.map(|version| found(&page, version.op)))
+    }
+}

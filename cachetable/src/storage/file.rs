@@ -1,0 +1,354 @@
+//! A storage in a folder of the file system.
+//!
+//! Invariants:
+//! 1. every call goes through the C library, so that tools between it and the program can inject
+//!    faults; interrupted and short calls are continued here, so callers never see them;
+//! 2. a sync covers the bytes and the length of one file, [`Storage::sync_names`] the folder's
+//!    entries; a folder that this storage created is entered durably in its parent;
+//! 3. an error of a sync is returned once and never retried: after it the kernel may call bytes
+//!    clean that never reached the device.
+//!
+//! The lock is the system's lock on the file `lock`, bound to one opening of it: a second one in
+//! the same process fails as well, and the kernel lets go when the process ends in any way. What
+//! the file says about the holder only serves the error sentence.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
+
+use super::{LOCK_NAME, check_name, random_bytes};
+
+/// One folder of the file system.
+pub struct FileStorage {
+    path: PathBuf,
+    // The folder itself, for syncing its entries.
+    folder: File,
+    started: Instant,
+}
+
+impl FileStorage {
+    /// Opens a folder, and creates it (and its parents) when there is none.
+    ///
+    /// # Errors
+    /// When the folder can be neither opened nor created.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<FileStorage> {
+        create_folder(path.as_ref())?;
+        FileStorage::open_existing(path)
+    }
+
+    /// Opens a folder that must be there.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, `NotADirectory` when it is a file.
+    pub fn open_existing(path: impl AsRef<Path>) -> io::Result<FileStorage> {
+        // Absolute, so that the program may change its working directory.
+        let path = std::path::absolute(path)?;
+        let folder = File::open(&path)?;
+        if !folder.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(FileStorage { path, folder, started: Instant::now() })
+    }
+
+    fn path_of(&self, name: &str) -> io::Result<PathBuf> {
+        check_name(name)?;
+        Ok(self.path.join(name))
+    }
+}
+
+/// Creates a folder with its missing parents, and makes each new entry durable.
+fn create_folder(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(&path)?;
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+impl Storage for FileStorage {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let path = self.path_of(name)?;
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            // A database on a read-only medium can still be read. Writers fail before they come
+            // here, because the lock needs a writable folder.
+            Err(error) if is_read_only(&error) => File::open(&path)?,
+            result => result?,
+        };
+        Ok(Arc::new(DiskFile { file }))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let path = self.path_of(name)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).open(path)?;
+        Ok(Arc::new(DiskFile { file }))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path_of(name)?)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if !entry.file_type()?.is_file() {
+                continue;
+            }
+            // No file of a database has a name that is not UTF-8.
+            names.extend(entry.file_name().into_string().ok().filter(|name| name != LOCK_NAME));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.folder.sync_all()
+    }
+
+    fn lock(&self) -> Result<Box<dyn StorageLock>, LockError> {
+        let lock = lock_file(&self.path.join(LOCK_NAME))?;
+        Ok(Box::new(lock))
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn random(&self) -> [u8; 16] {
+        random_bytes()
+    }
+
+    fn describe(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+struct DiskFile {
+    file: File,
+}
+
+impl StorageFile for DiskFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // The data variant writes the length too, because reading the data back needs it.
+        self.file.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
+    /// Reserves everything below `bytes`, punched stretches included. When the disk is full, a
+    /// part of it may have been reserved and the length may have grown.
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        match reserve(&self.file, FallocateFlags::empty(), 0, bytes) {
+            Err(errno) if is_unsupported(errno) => self.fill_with_zeros(bytes),
+            result => Ok(result?),
+        }
+    }
+
+    fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match reserve(&self.file, flags, offset, bytes) {
+            Err(errno) if is_unsupported(errno) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    /// Does nothing: the call that only starts writing is not offered without unsafe code, and
+    /// the advice that comes near it would also drop the kernel's copy, which is the second tier.
+    fn start_writeback(&self, _offset: u64, _bytes: u64) {}
+}
+
+impl DiskFile {
+    /// Grows the file with written zeros; nobody else may write behind its end meanwhile.
+    fn fill_with_zeros(&self, bytes: u64) -> io::Result<()> {
+        const ZEROS: &[u8] = &[0; 64 * 1024];
+        let mut position = self.len()?;
+        while position < bytes {
+            let piece = (bytes - position).min(ZEROS.len() as u64);
+            let length = usize::try_from(piece).expect("a piece is at most 64 KiB");
+            self.write_at(&ZEROS[..length], position)?;
+            position += piece;
+        }
+        Ok(())
+    }
+}
+
+fn reserve(file: &File, flags: FallocateFlags, offset: u64, bytes: u64) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, bytes))
+}
+
+fn is_unsupported(errno: Errno) -> bool {
+    errno == Errno::OPNOTSUPP || errno == Errno::NOSYS
+}
+
+/// Keeps the system's lock for as long as the file is open.
+struct FileLock {
+    file: File,
+}
+
+impl StorageLock for FileLock {}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Nothing can be done about an error: closing the file lets go as well. Unlocking first
+        // also lets go where a forked child still has the file open.
+        let _ = self.file.set_len(0);
+        let _ = self.file.unlock();
+    }
+}
+
+fn lock_file(path: &Path) -> Result<FileLock, LockError> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(path).map_err(LockError::Io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(&file))),
+        Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+    }
+    let lock = FileLock { file };
+    sign(&lock.file).map_err(LockError::Io)?;
+    Ok(lock)
+}
+
+/// Writes this process into the lock file.
+fn sign(file: &File) -> io::Result<()> {
+    let program = std::env::current_exe().ok();
+    let name = program.as_deref().and_then(Path::file_name).map(OsStr::to_string_lossy);
+    let line = format!("{} {}\n", std::process::id(), name.as_deref().unwrap_or("unknown"));
+    file.set_len(0)?;
+    file.write_all_at(line.as_bytes(), 0)
+}
+
+/// Who holds the lock, as far as the lock file says. It may have been emptied, or not written yet.
+fn holder(file: &File) -> String {
+    read_signature(file).unwrap_or_else(|| "another process".to_owned())
+}
+
+fn read_signature(file: &File) -> Option<String> {
+    // Anybody can write to the file: what is read of it is bounded.
+    let mut buffer = [0; 300];
+    let bytes = file.read_at(&mut buffer, 0).ok()?;
+    let text = String::from_utf8_lossy(&buffer[..bytes]);
+    let (process, name) = text.lines().next()?.split_once(' ')?;
+    let process: u32 = process.parse().ok()?;
+    Some(format!("process {process} ({name})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_folders_are_created() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        let missing = FileStorage::open_existing(&path).err().unwrap();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        FileStorage::open(&path).unwrap();
+        FileStorage::open(&path).unwrap();
+        assert!(path.is_dir());
+        FileStorage::open_existing(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        File::create(&path).unwrap();
+        let kind = FileStorage::open_existing(&path).err().unwrap().kind();
+        assert_eq!(kind, io::ErrorKind::NotADirectory);
+        assert!(FileStorage::open(&path).is_err());
+    }
+
+    #[test]
+    fn only_files_are_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        fs::write(folder.path().join("file"), "x").unwrap();
+        assert_eq!(FileStorage::open(folder.path()).unwrap().list().unwrap(), ["file"]);
+    }
+
+    #[test]
+    fn the_lock_names_its_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        let other = FileStorage::open(folder.path()).unwrap();
+        let held = storage.lock().unwrap();
+        let Err(LockError::Held(holder)) = other.lock() else { panic!("locked twice") };
+        let start = format!("process {} (", std::process::id());
+        assert!(holder.starts_with(&start) && holder.ends_with(')'), "{holder}");
+        fs::write(folder.path().join(LOCK_NAME), "nonsense").unwrap();
+        let Err(LockError::Held(holder)) = other.lock() else { panic!("locked twice") };
+        assert_eq!(holder, "another process");
+        drop(held);
+        other.lock().unwrap();
+    }
+
+    #[test]
+    fn zeros_stand_in_for_reserved_space() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        storage.create("a").unwrap().write_at(b"kept", 0).unwrap();
+        let file = DiskFile {
+            file: OpenOptions::new().write(true).open(storage.path_of("a").unwrap()).unwrap(),
+        };
+        file.fill_with_zeros(200_000).unwrap();
+        file.fill_with_zeros(10).unwrap();
+        let bytes = fs::read(folder.path().join("a")).unwrap();
+        assert_eq!((bytes.len(), &bytes[..4]), (200_000, &b"kept"[..]));
+        assert!(bytes[4..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn reserved_space_takes_blocks_and_punched_space_does_not() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let file = FileStorage::open(folder.path()).unwrap().create("a").unwrap();
+        file.allocate(1 << 20).unwrap();
+        let blocks = || fs::metadata(folder.path().join("a")).unwrap().blocks();
+        assert!(blocks() * 512 >= 1 << 20);
+        let before = blocks();
+        file.punch(0, 1 << 19).unwrap();
+        assert!(blocks() <= before);
+        assert_eq!(file.len().unwrap(), 1 << 20);
+    }
+}

@@ -1,0 +1,147 @@
+//! From memory to disk: segments and node images, each written once, by whoever comes first.
+//!
+//! ```text
+//! begin (single-flight) -> encode, compress -> reserve an extent -> write -> install under the
+//! publish mutex, in one step: place, used-set, block table, unwritten list
+//! ```
+//!
+//! Nothing is synced here: what is written counts only once a checkpoint that refers to it has
+//! synced the file. A write that meets a full disk is given back and can be tried again; any other
+//! failed write poisons the database.
+
+use std::sync::Arc;
+
+use sapwood_serialize::blob::{BlobKind, seal_blob};
+use sapwood_serialize::block_table_image::NodePlace;
+use sapwood_serialize::node::Handle;
+use sapwood_serialize::node_image::encode_node;
+use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace, Standing};
+use sapwood_serialize::segment_image::encode_segment;
+use sapwood_serialize::{Compression, Extent, Page, checksum};
+
+use crate::cachetable::{BLOCK_FILE, Cachetable, is_full};
+use crate::fault::Fault;
+
+/// What a job's own segment is, as against one that a view already holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// No view holds it yet; its extent stays reserved until it is published or given back.
+    Job,
+    /// A view holds it.
+    View,
+}
+
+impl Cachetable {
+    /// Writes `segment` if it was not written yet, and waits for a write that is under way.
+    pub fn write_segment(&self, segment: &Arc<Segment>, owner: Ownership) -> Result<(), Fault> {
+        if !self.begin(segment.standing(), &|| segment.place().is_some()) {
+            return Ok(());
+        }
+        let written = self.write_segment_now(segment, owner);
+        self.end(segment.standing());
+        written
+    }
+
+    fn write_segment_now(&self, segment: &Arc<Segment>, owner: Ownership) -> Result<(), Fault> {
+        let part = segment.resident().expect("an unwritten segment is resident");
+        let pages: Vec<Arc<Page>> = part.slots().iter().filter_map(|slot| slot.page()).collect();
+        let encoded = encode_segment(self.identity(segment), part.meta(), &pages, Compression::Lz4);
+        let extent = self.write_extent(&encoded.bytes)?;
+        let place = SegmentPlace { extent, meta: encoded.meta_place };
+        let mut meta = part.meta().clone();
+        meta.directory = encoded.directory;
+        let memory = self.meters().directories.charge(ResidentSegment::memory(&meta));
+        let written = ResidentSegment::with_pages(meta, pages, vec![memory]);
+        match owner {
+            Ownership::Job => segment.set_written(place, written),
+            Ownership::View => self.ledger().segment_written(segment, place, written),
+        }
+        self.counters().segments_written.add(1);
+        self.enter_part(segment);
+        if let Some(part) = segment.resident() {
+            self.enter_pages(&part);
+        }
+        Ok(())
+    }
+
+    /// Writes the image of `handle` if it was not written yet; its segments must be.
+    pub fn write_node(&self, handle: &Arc<Handle>) -> Result<(), Fault> {
+        let standing = handle.image().standing();
+        if !self.begin(standing, &|| handle.image().place().is_some()) {
+            return Ok(());
+        }
+        let written = self.write_node_now(handle);
+        self.end(standing);
+        written
+    }
+
+    fn write_node_now(&self, handle: &Arc<Handle>) -> Result<(), Fault> {
+        let node = handle.node().expect("an unwritten node is resident");
+        for part in node.node.segments() {
+            self.write_segment(&part.segment, Ownership::View)?;
+        }
+        let payload = encode_node(handle.block(), &node.node);
+        let bytes = seal_blob(BlobKind::Node, self.database, &payload);
+        let checksum = checksum(self.database.seed(), &bytes);
+        let extent = self.write_extent(&bytes)?;
+        let length = u32::try_from(bytes.len()).expect("an image is smaller than 4 GiB");
+        let place = NodePlace { extent, bytes: length, checksum };
+        self.ledger().node_written(handle, place);
+        self.counters().nodes_written.add(1);
+        Ok(())
+    }
+
+    /// Whether the caller is the one to write; waits while somebody else is at it.
+    fn begin(&self, standing: &Standing, is_written: &dyn Fn() -> bool) -> bool {
+        let mut ledger = self.ledger.lock();
+        loop {
+            if is_written() {
+                return false;
+            }
+            if standing.begin_write() {
+                return true;
+            }
+            self.written.wait(&mut ledger);
+        }
+    }
+
+    fn end(&self, standing: &Standing) {
+        let _ledger = self.ledger.lock();
+        standing.end_write();
+        self.written.notify_all();
+    }
+
+    /// Writes `bytes` to a fresh extent, zeros behind them up to its end.
+    pub(crate) fn write_extent(&self, bytes: &[u8]) -> Result<Extent, Fault> {
+        self.poison().check()?;
+        let extent = self.reserve(bytes.len() as u64)?;
+        let mut padded = std::borrow::Cow::Borrowed(bytes);
+        if bytes.len() as u64 != extent.bytes {
+            padded.to_mut().resize(bytes.len().next_multiple_of(Extent::UNIT as usize), 0);
+        }
+        debug_assert_eq!(padded.len() as u64, extent.bytes);
+        match self.file.write_at(&padded, extent.offset) {
+            Ok(()) => {
+                self.counters().bytes_written.add(extent.bytes);
+                self.file.start_writeback(extent.offset, extent.bytes);
+                Ok(extent)
+            }
+            Err(error) => {
+                self.ledger().give_back(extent);
+                if is_full(&error) {
+                    return Err(Fault::DiskFull { bytes: extent.bytes });
+                }
+                Err(self.poison().record(Fault::io("writing", BLOCK_FILE, error)))
+            }
+        }
+    }
+
+    /// Makes room as a job may: evicts what is cold, then writes out what is oldest and evicts that.
+    pub fn make_room_by_writing(&self) -> Result<(), Fault> {
+        while !self.make_room() {
+            let Some(segment) = self.ledger().next_to_write() else { return Ok(()) };
+            self.write_segment(&segment, Ownership::View)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! Who may work where.
+//!
+//! A claim is by [`BlockId`]: the right to take from the buffer above that node, and to change that
+//! node's own pivots or leaf run. It is tried, never waited for. Appending needs none. Whoever
+//! divides or joins nodes claims each of them, so that no buffer is divided while a job takes from
+//! it.
+
+use std::collections::BTreeSet;
+
+use sapwood_cachetable::sync::{Mutex, Rank};
+use sapwood_serialize::BlockId;
+
+/// The nodes that jobs are working on.
+pub struct Claims(Mutex<BTreeSet<BlockId>>);
+
+impl Default for Claims {
+    fn default() -> Claims {
+        Claims(Mutex::new(Rank::JobQueue, BTreeSet::new()))
+    }
+}
+
+impl Claims {
+    /// Claims `block` until the returned value is dropped; `None` when somebody else has it.
+    pub fn take(&self, block: BlockId) -> Option<Claim<'_>> {
+        self.0.lock().insert(block).then_some(Claim { claims: self, block })
+    }
+}
+
+/// A job's exclusive right to one node and the buffer above it.
+pub struct Claim<'a> {
+    claims: &'a Claims,
+    block: BlockId,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.claims.0.lock().remove(&self.block);
+    }
+}

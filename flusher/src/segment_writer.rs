@@ -1,0 +1,291 @@
+//! Packs sorted rows into pages and pages into segments.
+//!
+//! ```text
+//! rows -> [ page ][ page ] ... -> held segment (complete) + open segment (filling) -> done
+//! ```
+//!
+//! The last two pages and the last two segments are held back until the end, so that a tail of less
+//! than half a page (a segment) can be shared out evenly with the one before it: no tiny tails.
+
+use std::sync::Arc;
+
+use sapwood_cachetable::ledger::Ledger;
+use sapwood_cachetable::{Cachetable, Fault, Ownership};
+use sapwood_serialize::run::SegmentRef;
+use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
+use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
+use sapwood_serialize::{Filter, Msn, Op, Page, PageBuilder, Version};
+
+use crate::limits::Limits;
+
+/// Segments that a job has built and nobody else knows of. What of them was written is given back
+/// when the draft is dropped unpublished.
+pub struct Draft<'a> {
+    table: &'a Cachetable,
+    segments: Vec<Arc<Segment>>,
+}
+
+impl<'a> Draft<'a> {
+    /// An empty draft.
+    pub fn new(table: &'a Cachetable) -> Draft<'a> {
+        Draft { table, segments: Vec::new() }
+    }
+
+    fn add(&mut self, segment: Arc<Segment>) {
+        self.segments.push(segment);
+    }
+
+    /// Everything built so far.
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// The view has them now. Called under the publish mutex, which `_ledger` shows.
+    pub fn published(&mut self, _ledger: &mut Ledger) {
+        self.segments.clear();
+    }
+
+    /// Writes the segments out if memory is short, oldest first.
+    fn make_room(&self) -> Result<(), Fault> {
+        self.table.make_room_by_writing()?;
+        for segment in &self.segments {
+            if self.table.make_room() {
+                break;
+            }
+            self.table.write_segment(segment, Ownership::Job)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        self.table.give_back(&self.segments);
+    }
+}
+
+/// Whether the space for what is written was promised before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Ask for it; the disk may be full.
+    Ask,
+    /// A generation's promise covers it.
+    Promised,
+}
+
+/// Pages that make one segment.
+#[derive(Default)]
+struct Pack {
+    pages: Vec<Page>,
+    bytes: u64,
+}
+
+impl Pack {
+    fn push(&mut self, page: Page) {
+        self.bytes += page.bytes() as u64;
+        self.pages.push(page);
+    }
+}
+
+/// Builds one sorted run; see the module's head.
+pub struct SegmentWriter<'a, 'd> {
+    table: &'a Cachetable,
+    draft: &'d mut Draft<'a>,
+    limits: &'d Limits,
+    space: Space,
+    base: Msn,
+    builder: PageBuilder,
+    held_page: Option<Page>,
+    held: Option<Pack>,
+    open: Pack,
+    done: Vec<SegmentRef>,
+}
+
+impl<'a, 'd> SegmentWriter<'a, 'd> {
+    /// A writer of messages that are none older than `base`.
+    pub fn new(
+        draft: &'d mut Draft<'a>,
+        limits: &'d Limits,
+        base: Msn,
+        space: Space,
+    ) -> SegmentWriter<'a, 'd> {
+        SegmentWriter {
+            table: draft.table,
+            draft,
+            limits,
+            space,
+            base,
+            builder: PageBuilder::new(),
+            held_page: None,
+            held: None,
+            open: Pack::default(),
+            done: Vec::new(),
+        }
+    }
+
+    /// Adds a row behind all others; `versions` newest first, with whole MSNs.
+    pub fn push(&mut self, key: &[u8], versions: &[Version<'_>]) -> Result<(), Fault> {
+        let relative = |version: &Version<'_>| {
+            debug_assert!(version.msn >= self.base.to_raw());
+            version.msn - self.base.to_raw()
+        };
+        match versions {
+            [] => return Ok(()),
+            [only] => {
+                let only = Version { msn: relative(only), op: only.op };
+                self.push_relative(key, std::slice::from_ref(&only))
+            }
+            many => {
+                let many: Vec<_> = many
+                    .iter()
+                    .map(|version| Version { msn: relative(version), op: version.op })
+                    .collect();
+                self.push_relative(key, &many)
+            }
+        }
+    }
+
+    fn push_relative(&mut self, key: &[u8], versions: &[Version<'_>]) -> Result<(), Fault> {
+        let bytes = PageBuilder::cell_bytes(key, versions);
+        if !self.builder.is_empty() && self.builder.bytes() + bytes > self.limits.page_bytes {
+            self.close_page()?;
+        }
+        self.builder.push(key, versions);
+        Ok(())
+    }
+
+    fn close_page(&mut self) -> Result<(), Fault> {
+        let page = self.builder.finish();
+        if let Some(held) = self.held_page.replace(page) {
+            self.pack(held)?;
+        }
+        Ok(())
+    }
+
+    fn pack(&mut self, page: Page) -> Result<(), Fault> {
+        let full = self.open.bytes + page.bytes() as u64 > self.limits.segment_bytes;
+        if full && !self.open.pages.is_empty() {
+            let complete = std::mem::take(&mut self.open);
+            if let Some(held) = self.held.replace(complete) {
+                self.seal(held)?;
+            }
+        }
+        self.open.push(page);
+        Ok(())
+    }
+
+    /// Closes the run so far, tails shared out, and begins anew behind it. Returns the references.
+    pub fn finish(&mut self) -> Result<Vec<SegmentRef>, Fault> {
+        if !self.builder.is_empty() {
+            self.close_page()?;
+        }
+        self.finish_pages()?;
+        let (held, open) = (self.held.take(), std::mem::take(&mut self.open));
+        let small = open.bytes * 2 < self.limits.segment_bytes;
+        match held {
+            Some(held) if small => {
+                let (left, right) = share_out(held, open);
+                self.seal(left)?;
+                self.seal(right)?;
+            }
+            held => {
+                held.map_or(Ok(()), |held| self.seal(held))?;
+                self.seal(open)?;
+            }
+        }
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    /// Packs the last page; one of less than half a page is shared out with the one before.
+    fn finish_pages(&mut self) -> Result<(), Fault> {
+        let Some(last) = self.held_page.take() else { return Ok(()) };
+        let small = last.bytes() * 2 < self.limits.page_bytes;
+        let before = if small { self.open.pages.pop() } else { None };
+        let Some(before) = before else { return self.pack(last) };
+        self.open.bytes -= before.bytes() as u64;
+        for page in halve(&[before, last]) {
+            self.pack(page)?;
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, pack: Pack) -> Result<(), Fault> {
+        if pack.pages.is_empty() {
+            return Ok(());
+        }
+        let promised = pack.bytes + pack.bytes / 32 + 4096;
+        let promise = match self.space {
+            Space::Ask => self.table.promise(promised)?,
+            Space::Promised => self.table.promise_anyway(promised),
+        };
+        let (facts, meta) = describe(self.table, &pack);
+        let segment = self.table.build_segment(facts, meta, pack.pages, promise);
+        self.draft.add(segment.clone());
+        self.done.push(SegmentRef::whole(segment, self.base));
+        self.draft.make_room()
+    }
+}
+
+fn describe(table: &Cachetable, pack: &Pack) -> (SegmentFacts, SegmentMeta) {
+    let mut directory = Directory::builder();
+    let mut hashes = Vec::new();
+    let mut content = Content::Plain;
+    for page in &pack.pages {
+        let rows = page.rows();
+        for row in 0..rows {
+            hashes.push(Filter::hash(page.key(row)));
+            let mut versions = page.versions(row);
+            let is_put = matches!(versions.next(), Some(Version { op: Op::Put(_), .. }));
+            if !is_put || versions.next().is_some() {
+                content = Content::Mixed;
+            }
+        }
+        let summary = PageSummary {
+            rows: u32::try_from(rows).expect("a page has fewer than 2^32 rows"),
+            raw_bytes: u32::try_from(page.bytes()).expect("a page has less than 4 GiB"),
+        };
+        directory.push(page.first_key(), page.last_key(), &summary);
+    }
+    let directory = directory.finish();
+    let facts = SegmentFacts {
+        id: table.name_segment(),
+        first: Key::from(directory.first_key()),
+        last: Key::from(directory.last_key()),
+        rows: directory.rows(),
+        bytes: directory.raw_bytes(),
+        content,
+    };
+    (facts, SegmentMeta { directory, filter: Filter::build(&hashes) })
+}
+
+/// Two packs with the same pages, about as large as each other.
+fn share_out(left: Pack, right: Pack) -> (Pack, Pack) {
+    let total = left.bytes + right.bytes;
+    let (mut low, mut high) = (Pack::default(), Pack::default());
+    for page in left.pages.into_iter().chain(right.pages) {
+        if low.pages.is_empty() || (high.pages.is_empty() && low.bytes * 2 < total) {
+            low.push(page);
+        } else {
+            high.push(page);
+        }
+    }
+    (low, high)
+}
+
+/// The rows of two pages in two pages of about the same size.
+fn halve(pages: &[Page; 2]) -> Vec<Page> {
+    let total: usize = pages.iter().map(Page::bytes).sum();
+    let mut builder = PageBuilder::new();
+    let mut halves = Vec::with_capacity(2);
+    for page in pages {
+        for row in 0..page.rows() {
+            if halves.is_empty() && !builder.is_empty() && builder.bytes() * 2 >= total {
+                halves.push(builder.finish());
+            }
+            let versions: Vec<_> = page.versions(row).collect();
+            builder.push(page.key(row), &versions);
+        }
+    }
+    halves.push(builder.finish());
+    halves
+}

@@ -1,0 +1,232 @@
+//! Spill: a sealed generation moves into the trees, all of them at once.
+//!
+//! ```text
+//! generation (sorted)   a b c | d e f | g h          cut at the pivots of the goals
+//!                         |       |      |
+//! goals              edge -> C0  edge -> C1 ...      the deepest edges where a piece is still large
+//! ```
+//!
+//! A piece goes to the deepest edge at which it is expected to have [`Limits::piece_bytes`] and
+//! above which nothing older waits. At publication each piece takes the way down again in the view
+//! that is current then, and stays higher where something has come in between; the top edge always
+//! takes it. So a spill never starts over.
+
+use std::sync::Arc;
+
+use sapwood_cachetable::Fault;
+use sapwood_serialize::fold::{Floor, fold};
+use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
+use sapwood_serialize::node::{Edge, Node};
+use sapwood_serialize::run::{Bounds, Run, SegmentRef};
+use sapwood_serialize::segment::Key;
+use sapwood_serialize::{GenerationId, Msn, TreeId};
+
+use crate::edit::{Above, Edit, Refused};
+use crate::forest::{JobResult, Outcome};
+use crate::mover::{Mover, top_of};
+use crate::segment_writer::{Draft, SegmentWriter, Space};
+
+/// What a spill needs to know of a generation.
+pub trait Generation {
+    /// The messages of one tree.
+    type Messages<'a>: Stream<Error = std::convert::Infallible>
+    where
+        Self: 'a;
+
+    /// Its number.
+    fn id(&self) -> GenerationId;
+    /// No message is older.
+    fn oldest(&self) -> Msn;
+    /// No message is newer.
+    fn newest(&self) -> Msn;
+    /// The trees that it has messages of, ascending.
+    fn trees(&self) -> Vec<TreeId>;
+    /// The messages of `tree`, at the first.
+    fn messages(&self, tree: TreeId) -> Self::Messages<'_>;
+    /// The bytes of all messages, for estimates.
+    fn bytes(&self) -> u64;
+}
+
+/// Messages for one edge.
+struct Piece {
+    run: Arc<Run>,
+    /// The height of the child under the edge that the piece was cut for.
+    goal: u8,
+}
+
+/// Where a piece should end: at an edge with these bounds, above a child of this height.
+struct Goal {
+    upper: Option<Key>,
+    height: u8,
+}
+
+impl Mover {
+    /// Whether the edges that a spill would feed have room for another run.
+    pub fn has_room_for_spill(&self) -> bool {
+        self.views.forest().trees.values().all(|tree| {
+            let few = |edge: &Edge| edge.buffer().len() < self.limits.runs_hard;
+            let resident = tree.top.child.peek();
+            let below = resident.as_ref().map(|resident| &resident.node);
+            few(&tree.top)
+                && match below {
+                    Some(Node::Internal(node)) => node.edges().iter().all(|edge| few(edge)),
+                    _ => true,
+                }
+        })
+    }
+
+    /// Moves `generation`, the oldest, of which everything is visible, into the trees.
+    ///
+    /// One spill at a time, which the caller sees to.
+    pub fn spill<G: Generation>(&self, generation: &G) -> JobResult {
+        let forest = self.views.forest();
+        let mut draft = Draft::new(&self.table);
+        let mut pieces: Vec<(TreeId, Vec<Piece>)> = Vec::new();
+        let trees = generation.trees();
+        for tree in trees.iter().copied() {
+            // A tree that was dropped since has no use for its messages.
+            let Some(known) = forest.trees.get(&tree) else { continue };
+            let share = generation.bytes() / trees.len() as u64;
+            let goals = self.goals(&known.top, share);
+            pieces.push((tree, self.cut(generation, tree, &goals, &mut draft)?));
+        }
+        drop(forest);
+        let outcome = self.publish(Some(generation.id()), &mut |edit| {
+            place_all(edit, &pieces)?;
+            edit.buffer_segments(draft.segments().iter().cloned());
+            Ok(())
+        })?;
+        if outcome == Outcome::Done {
+            draft.published(&mut self.table.ledger());
+            self.counters.spills.add(1);
+            self.tend_spilled(&pieces);
+        }
+        Ok(outcome)
+    }
+
+    /// Where the pieces of `bytes` messages of a tree should go.
+    fn goals(&self, top: &Arc<Edge>, bytes: u64) -> Vec<Goal> {
+        let mut goals = vec![(top.clone(), Bounds::all())];
+        loop {
+            let deeper: Vec<_> =
+                goals.iter().flat_map(|(edge, bounds)| below(edge, bounds)).collect();
+            let worth = bytes / deeper.len() as u64 >= self.limits.piece_bytes;
+            if deeper.len() == goals.len() || !worth {
+                break;
+            }
+            goals = deeper;
+        }
+        let goal = |(edge, bounds): (Arc<Edge>, Bounds)| Goal {
+            upper: bounds.upper,
+            height: edge.child.height(),
+        };
+        goals.into_iter().map(goal).collect()
+    }
+
+    fn cut<G: Generation>(
+        &self,
+        generation: &G,
+        tree: TreeId,
+        goals: &[Goal],
+        draft: &mut Draft<'_>,
+    ) -> Result<Vec<Piece>, Fault> {
+        let horizon = self.views.horizon();
+        let (oldest, newest) = (generation.oldest(), generation.newest());
+        let mut pieces = Vec::new();
+        let mut merge = Merge::new(vec![generation.messages(tree)], Direction::Forward);
+        for goal in goals {
+            let mut writer = SegmentWriter::new(draft, &self.limits, oldest, Space::Promised);
+            while let Some(key) = merge.key() {
+                if goal.upper.as_ref().is_some_and(|upper| **upper <= *key) {
+                    break;
+                }
+                let folded = fold(merge.versions(), &horizon, Floor::Buffer);
+                writer.push(key, folded.versions())?;
+                let Ok(()) = merge.advance();
+            }
+            let segments = writer.finish()?;
+            if !segments.is_empty() {
+                let run = Arc::new(Run::new(segments, oldest, newest));
+                self.counters.bytes_built.add(run.bytes());
+                pieces.push(Piece { run, goal: goal.height });
+            }
+        }
+        Ok(pieces)
+    }
+
+    fn tend_spilled(&self, pieces: &[(TreeId, Vec<Piece>)]) {
+        let forest = self.views.forest();
+        for (tree, _) in pieces {
+            if let Some(known) = forest.trees.get(tree) {
+                self.due.tend(top_of(*tree, &known.top));
+            }
+        }
+    }
+}
+
+/// The edges one level below, if a piece may pass: nothing older waits, the child is an internal
+/// node, and it is in memory. Otherwise the edge itself.
+fn below(edge: &Arc<Edge>, bounds: &Bounds) -> Vec<(Arc<Edge>, Bounds)> {
+    let resident = edge.child.node();
+    match resident.as_ref().map(|resident| &resident.node) {
+        Some(Node::Internal(node)) if edge.buffer().is_empty() => {
+            let below = node.edges().iter().enumerate();
+            below.map(|(index, edge)| (edge.clone(), node.bounds_of(index, bounds))).collect()
+        }
+        _ => vec![(edge.clone(), bounds.clone())],
+    }
+}
+
+fn place_all(edit: &mut Edit<'_>, pieces: &[(TreeId, Vec<Piece>)]) -> Result<(), Refused> {
+    for (tree, pieces) in pieces {
+        let Ok(known) = edit.tree(*tree) else { continue };
+        let pieces: Vec<&Piece> = pieces.iter().collect();
+        let top = place(edit, &known.top, &Bounds::all(), &pieces);
+        edit.set_top(known, top);
+    }
+    Ok(())
+}
+
+/// Appends the pieces, which ascend and lie within `bounds`, at or below `edge`.
+fn place(edit: &mut Edit<'_>, edge: &Arc<Edge>, bounds: &Bounds, pieces: &[&Piece]) -> Arc<Edge> {
+    let resident = edge.child.node();
+    let node = match resident.as_ref().map(|resident| &resident.node) {
+        Some(Node::Internal(node)) if edge.buffer().is_empty() => node,
+        _ => return append(edge, pieces),
+    };
+    let (mut stay, mut next, mut changes) = (Vec::new(), node.clone(), false);
+    let mut rest = pieces;
+    while let Some((first, others)) = rest.split_first() {
+        let index = first.run.first().map_or(0, |key| node.index_of(key));
+        let inner = node.bounds_of(index, bounds);
+        let goes_down =
+            |piece: &Piece| piece.goal < edge.child.height() && piece.run.is_within(&inner);
+        let count = rest.iter().take_while(|piece| goes_down(piece)).count();
+        let (down, behind) = rest.split_at(count);
+        if down.is_empty() {
+            stay.push(*first);
+            rest = others;
+            continue;
+        }
+        let below = place(edit, node.edge(index), &inner, down);
+        changes |= below.buffer().len() != node.edge(index).buffer().len();
+        next = next.with_edge(index, below);
+        rest = behind;
+    }
+    let edge = if stay.len() == pieces.len() {
+        edge.clone()
+    } else {
+        let above = if changes { Above::Changes } else { Above::Copied };
+        Arc::new(edge.with_child(edit.next_version(&edge.child, Node::Internal(next), above)))
+    };
+    append(&edge, &stay)
+}
+
+/// The edge with all pieces as one new run.
+fn append(edge: &Arc<Edge>, pieces: &[&Piece]) -> Arc<Edge> {
+    let Some(first) = pieces.first() else { return edge.clone() };
+    let segments: Vec<SegmentRef> =
+        pieces.iter().flat_map(|piece| piece.run.segments()).cloned().collect();
+    let run = Run::new(segments, first.run.oldest(), first.run.newest());
+    Arc::new(edge.with_run(Arc::new(run)))
+}

@@ -1,0 +1,121 @@
+//! The catalog as bytes: every tree with its name, its options and its top edge.
+//!
+//! ```text
+//! catalog   next tree id, tree count, trees by ascending id
+//! tree      tree id, height of the top edge's child, top edge, options (bincode, length before)
+//! ```
+//!
+//! It lies in a blob envelope. The options are cold metadata, so serde and bincode write them: fixed
+//! integers, a size limit, no trailing bytes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bincode::Options as _;
+use serde::{Deserialize, Serialize};
+
+use crate::block_table_image::NodePlace;
+use crate::codec::{Decoder, Encode};
+use crate::node::Edge;
+use crate::node_image::{HEIGHT_MAX, SegmentPool, decode_edge, encode_edge};
+use crate::{BlockId, Corruption, TreeId};
+
+/// No options of a tree take more bytes.
+const OPTIONS_BYTES_MAX: u64 = 128 * 1024;
+
+/// What is kept of a tree besides its messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeOptions {
+    /// The name under which it is opened; unique in the database.
+    pub name: String,
+    /// How its pages are compressed when written.
+    pub compression: CompressionOption,
+}
+
+/// How pages are compressed, as an option.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CompressionOption {
+    /// Not at all.
+    None,
+    /// With lz4, page by page, where it saves an eighth.
+    #[default]
+    Lz4,
+}
+
+/// A tree as the catalog keeps it.
+#[derive(Clone, Debug)]
+pub struct CatalogTree {
+    /// Its name in the log and in the memtable; never reused.
+    pub id: TreeId,
+    /// Its user-visible properties.
+    pub options: Arc<TreeOptions>,
+    /// The edge above its highest node.
+    pub top: Arc<Edge>,
+}
+
+/// Writes the catalog; `next` is the id that the next tree gets.
+///
+/// # Panics
+/// When a segment of a top edge is not written yet.
+pub fn encode_catalog<'a>(
+    next: TreeId,
+    trees: impl ExactSizeIterator<Item = &'a CatalogTree>,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_varint(next.to_raw());
+    out.put_varint(trees.len() as u64);
+    for tree in trees {
+        out.put_varint(tree.id.to_raw());
+        out.put_u8(tree.top.child.height());
+        encode_edge(&mut out, &tree.top);
+        let options = format().serialize(&*tree.options);
+        out.put_bytes(&options.expect("options are plain data within the limit"));
+    }
+    out
+}
+
+/// Reads the catalog; `resolve` tells where the trees' highest nodes lie.
+pub fn decode_catalog(
+    payload: &[u8],
+    resolve: &dyn Fn(BlockId) -> Option<NodePlace>,
+) -> Result<(TreeId, Vec<CatalogTree>), Corruption> {
+    let mut decoder = Decoder::new("catalog", payload);
+    let next = TreeId::from_raw(decoder.varint()?);
+    let count = decoder.count(decoder.remaining())?;
+    let mut trees: Vec<CatalogTree> = Vec::new();
+    let mut names = BTreeSet::new();
+    for _ in 0..count {
+        let tree = decode_tree(&mut decoder, resolve)?;
+        if tree.id >= next || trees.last().is_some_and(|last| last.id >= tree.id) {
+            return Err(decoder.broken("the tree ids do not ascend below the next one"));
+        }
+        if !names.insert(tree.options.name.clone()) {
+            return Err(decoder.broken("two trees have one name"));
+        }
+        trees.push(tree);
+    }
+    decoder.finish()?;
+    Ok((next, trees))
+}
+
+fn decode_tree(
+    decoder: &mut Decoder<'_>,
+    resolve: &dyn Fn(BlockId) -> Option<NodePlace>,
+) -> Result<CatalogTree, Corruption> {
+    let id = TreeId::from_raw(decoder.varint()?);
+    let height = decoder.u8()?;
+    if height > HEIGHT_MAX {
+        return Err(decoder.broken("a tree is higher than any can be"));
+    }
+    let top = decode_edge(height, decoder, &mut SegmentPool::default(), resolve)?;
+    let broken = decoder.broken("the options of a tree cannot be read");
+    let options = format().deserialize(decoder.bytes()?).map_err(|_| broken)?;
+    Ok(CatalogTree { id, options: Arc::new(options), top: Arc::new(top) })
+}
+
+fn format() -> impl bincode::Options {
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .with_limit(OPTIONS_BYTES_MAX)
+        .reject_trailing_bytes()
+}

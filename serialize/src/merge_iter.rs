@@ -1,0 +1,111 @@
+//! Merges sorted streams of messages into one, key by key.
+//!
+//! ```text
+//! newest   b(9)      d(8)
+//!     a(5) b(4)                =>   a(5)   b(9 4 1)   c(2)   d(8)
+//! oldest   b(1) c(2)
+//! ```
+//!
+//! The streams are given newest first: for one key, everything in an earlier stream is newer than
+//! everything in a later one (order rules 1 and 2), so the versions of a key follow by going
+//! through the streams in order.
+
+use crate::Version;
+
+/// Sorted messages: at most one entry a key, each with its versions newest first.
+pub trait Stream {
+    /// What can go wrong in moving on.
+    type Error;
+
+    /// The current key; `None` behind the last.
+    fn key(&self) -> Option<&[u8]>;
+
+    /// The versions of the current key, newest first, with whole MSNs.
+    ///
+    /// # Panics
+    /// Behind the last key.
+    fn versions(&self) -> impl Iterator<Item = Version<'_>>;
+
+    /// Goes to the next key in the stream's direction.
+    fn advance(&mut self) -> Result<(), Self::Error>;
+}
+
+/// Which way the streams run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Ascending keys.
+    Forward,
+    /// Descending keys.
+    Backward,
+}
+
+/// The streams merged: a stream of all keys with all versions.
+#[derive(Debug)]
+pub struct Merge<S> {
+    streams: Vec<S>,
+    /// The streams that stand at the smallest key (the largest, backwards), newest first.
+    current: Vec<usize>,
+    direction: Direction,
+}
+
+impl<S: Stream> Merge<S> {
+    /// Merges `streams`, newest first; each stands at its first entry.
+    pub fn new(streams: Vec<S>, direction: Direction) -> Merge<S> {
+        let mut merge = Merge { current: Vec::with_capacity(streams.len()), streams, direction };
+        merge.gather();
+        merge
+    }
+
+    /// The current key; `None` behind the last.
+    pub fn key(&self) -> Option<&[u8]> {
+        let first = *self.current.first()?;
+        self.streams.get(first)?.key()
+    }
+
+    /// The versions of the current key from all streams, newest first.
+    pub fn versions(&self) -> impl Iterator<Item = Version<'_>> {
+        self.current().flat_map(Stream::versions)
+    }
+
+    /// The streams that stand at the current key, newest first.
+    pub fn current(&self) -> impl Iterator<Item = &S> {
+        self.current.iter().filter_map(|index| self.streams.get(*index))
+    }
+
+    /// Goes to the next key.
+    pub fn advance(&mut self) -> Result<(), S::Error> {
+        for position in 0..self.current.len() {
+            let Some(index) = self.current.get(position).copied() else { break };
+            if let Some(stream) = self.streams.get_mut(index) {
+                stream.advance()?;
+            }
+        }
+        self.gather();
+        Ok(())
+    }
+
+    /// Finds the streams that stand at the next key. Linear in the number of streams, which the
+    /// limits on runs keep small; a heap would pay only beyond about sixteen.
+    fn gather(&mut self) {
+        self.current.clear();
+        let mut best: Option<&[u8]> = None;
+        for (index, stream) in self.streams.iter().enumerate() {
+            let Some(key) = stream.key() else { continue };
+            let order = best.map_or(std::cmp::Ordering::Less, |best| self.compare(key, best));
+            if order.is_lt() {
+                best = Some(key);
+                self.current.clear();
+            }
+            if order.is_le() {
+                self.current.push(index);
+            }
+        }
+    }
+
+    fn compare(&self, left: &[u8], right: &[u8]) -> std::cmp::Ordering {
+        match self.direction {
+            Direction::Forward => left.cmp(right),
+            Direction::Backward => right.cmp(left),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! A node as bytes: what a handle's image on disk says.
+//!
+//! ```text
+//! node     block id, height, then
+//!   leaf       run
+//!   internal   edge count, pivots (edge count - 1), edges
+//! edge     child block id, run count, runs oldest to newest
+//! run      oldest MSN, newest MSN, segment count, references
+//! ref      segment id, base MSN, extent, meta place, rows, bytes, content,
+//!          first key, last key, clip flags, [lower], [upper], rows and bytes referred to
+//! ```
+//!
+//! Everything is written with the codec's varints and lies in a blob envelope. Images name children
+//! by [`BlockId`] alone: where a child lies, and what its checksum is, stands in the block table.
+//! That is why a node that was copied only because a child changed is unchanged on disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::block_table_image::NodePlace;
+use crate::codec::{Decoder, Encode};
+use crate::node::{Edge, Handle, Internal, Node};
+use crate::run::{Bounds, Run, SegmentRef};
+use crate::segment::{Content, Key, Segment, SegmentFacts, SegmentPlace};
+use crate::segment_image::MetaPlace;
+use crate::{BlockId, Corruption, Extent, KEY_BYTES_MAX, Msn, SegmentId};
+
+/// More edges than any node has; bounds what a decoder believes.
+const EDGES_MAX: usize = 4096;
+/// More levels than any tree has.
+pub(crate) const HEIGHT_MAX: u8 = 32;
+
+/// Writes `node`, named `block`.
+///
+/// # Panics
+/// When a segment of it is not written yet: an image on disk refers only to what is on disk.
+pub fn encode_node(block: BlockId, node: &Node) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_varint(block.to_raw());
+    out.put_u8(node.height());
+    match node {
+        Node::Leaf(run) => encode_run(&mut out, run),
+        Node::Internal(node) => {
+            out.put_varint(node.edges().len() as u64);
+            node.pivots().iter().for_each(|pivot| out.put_bytes(pivot));
+            node.edges().iter().for_each(|edge| encode_edge(&mut out, edge));
+        }
+    }
+    out
+}
+
+/// Reads the node that is named `block`; `resolve` tells where its children lie.
+pub fn decode_node(
+    block: BlockId,
+    height: u8,
+    payload: &[u8],
+    resolve: &dyn Fn(BlockId) -> Option<NodePlace>,
+) -> Result<Node, Corruption> {
+    let mut decoder = Decoder::new("node", payload);
+    if decoder.varint()? != block.to_raw() {
+        return Err(decoder.broken("it is another node's image"));
+    }
+    if decoder.u8()? != height {
+        return Err(decoder.broken("its height is not its parent's minus one"));
+    }
+    let mut segments = SegmentPool::default();
+    let node = if height == 0 {
+        Node::Leaf(decode_run(&mut decoder, &mut segments)?)
+    } else {
+        Node::Internal(decode_internal(height, &mut decoder, &mut segments, resolve)?)
+    };
+    // The bounds are the parent's knowledge; what can be checked without them is checked here.
+    let broken = decoder.broken("an order rule of the node does not hold");
+    decoder.finish()?;
+    node.check(&Bounds::all()).map_err(|_| broken)?;
+    Ok(node)
+}
+
+fn decode_internal(
+    height: u8,
+    decoder: &mut Decoder<'_>,
+    segments: &mut SegmentPool,
+    resolve: &dyn Fn(BlockId) -> Option<NodePlace>,
+) -> Result<Internal, Corruption> {
+    let count = decoder.count(EDGES_MAX.min(decoder.remaining()))?;
+    if count == 0 {
+        return Err(decoder.broken("it has no edge"));
+    }
+    let pivots: Vec<Key> = (1..count).map(|_| decode_key(decoder)).collect::<Result<_, _>>()?;
+    if pivots.windows(2).any(|pair| matches!(pair, [a, b] if a >= b)) {
+        return Err(decoder.broken("its pivots do not strictly ascend"));
+    }
+    let edges =
+        (0..count).map(|_| decode_edge(height - 1, decoder, segments, resolve).map(Arc::new));
+    let edges: Vec<_> = edges.collect::<Result<_, _>>()?;
+    Ok(Internal::new(height, pivots, edges))
+}
+
+/// Writes an edge; the catalog uses it for the top edges.
+pub fn encode_edge(out: &mut Vec<u8>, edge: &Edge) {
+    out.put_varint(edge.child.block().to_raw());
+    out.put_varint(edge.buffer().len() as u64);
+    edge.buffer().iter().for_each(|run| encode_run(out, run));
+}
+
+/// Reads an edge to a child of `height`.
+pub fn decode_edge(
+    height: u8,
+    decoder: &mut Decoder<'_>,
+    segments: &mut SegmentPool,
+    resolve: &dyn Fn(BlockId) -> Option<NodePlace>,
+) -> Result<Edge, Corruption> {
+    let block = BlockId::from_raw(decoder.varint()?);
+    let place = resolve(block).ok_or_else(|| decoder.broken("the block table lacks a child"))?;
+    let count = decoder.count(decoder.remaining())?;
+    let runs = (0..count).map(|_| decode_run(decoder, segments).map(Arc::new));
+    let runs = runs.collect::<Result<_, _>>()?;
+    Ok(Edge::new(Arc::new(Handle::on_disk(block, height, place)), runs))
+}
+
+fn encode_run(out: &mut Vec<u8>, run: &Run) {
+    out.put_varint(run.oldest().to_raw());
+    out.put_varint(run.newest().to_raw());
+    out.put_varint(run.segments().len() as u64);
+    run.segments().iter().for_each(|part| encode_segment_ref(out, part));
+}
+
+fn decode_run(decoder: &mut Decoder<'_>, pool: &mut SegmentPool) -> Result<Run, Corruption> {
+    let oldest = Msn::from_raw(decoder.varint()?);
+    let newest = Msn::from_raw(decoder.varint()?);
+    let count = decoder.count(decoder.remaining())?;
+    let parts: Vec<_> =
+        (0..count).map(|_| decode_segment_ref(decoder, pool)).collect::<Result<_, _>>()?;
+    let ascends = |pair: &[SegmentRef]| matches!(pair, [left, right] if left.is_before(right));
+    if !parts.windows(2).all(ascends) {
+        return Err(decoder.broken("the segments of a run overlap or do not ascend"));
+    }
+    if oldest > newest || parts.iter().any(|part| part.base > newest) {
+        return Err(decoder.broken("the MSN interval of a run is not one"));
+    }
+    if parts.iter().any(|part| part.is_below(part.first())) {
+        return Err(decoder.broken("a reference to a segment is clipped to nothing"));
+    }
+    Ok(Run::new(parts, oldest, newest))
+}
+
+const CLIPPED_BELOW: u8 = 1;
+const CLIPPED_ABOVE: u8 = 2;
+
+fn encode_segment_ref(out: &mut Vec<u8>, part: &SegmentRef) {
+    let facts = part.segment.facts();
+    let place = part.segment.place().expect("an image refers only to segments that are written");
+    out.put_varint(facts.id.to_raw());
+    out.put_varint(part.base.to_raw());
+    out.put_varint(place.extent.offset / Extent::UNIT);
+    out.put_varint(place.extent.bytes / Extent::UNIT);
+    out.put_varint(u64::from(place.meta.offset));
+    out.put_varint(u64::from(place.meta.bytes));
+    out.put_u64(place.meta.checksum);
+    out.put_varint(facts.rows);
+    out.put_varint(facts.bytes);
+    out.put_u8(match facts.content {
+        Content::Plain => 0,
+        Content::Mixed => 1,
+    });
+    out.put_bytes(&facts.first);
+    out.put_bytes(&facts.last);
+    let below = if part.lower.is_some() { CLIPPED_BELOW } else { 0 };
+    let above = if part.upper.is_some() { CLIPPED_ABOVE } else { 0 };
+    out.put_u8(below | above);
+    part.lower.iter().chain(&part.upper).for_each(|key| out.put_bytes(key));
+    out.put_varint(part.rows);
+    out.put_varint(part.bytes);
+}
+
+/// Makes two references to one segment share one [`Segment`].
+#[derive(Debug, Default)]
+pub struct SegmentPool(BTreeMap<SegmentId, Arc<Segment>>);
+
+impl SegmentPool {
+    fn take(&mut self, facts: SegmentFacts, place: SegmentPlace) -> Option<Arc<Segment>> {
+        let id = facts.id;
+        let known =
+            self.0.entry(id).or_insert_with(|| Arc::new(Segment::written(facts, place))).clone();
+        (known.place() == Some(place)).then_some(known)
+    }
+}
+
+fn decode_segment_ref(
+    decoder: &mut Decoder<'_>,
+    pool: &mut SegmentPool,
+) -> Result<SegmentRef, Corruption> {
+    let id = SegmentId::from_raw(decoder.varint()?);
+    let base = Msn::from_raw(decoder.varint()?);
+    let place = decode_place(decoder)?;
+    let (rows, bytes) = (decoder.varint()?, decoder.varint()?);
+    let content = match decoder.u8()? {
+        0 => Content::Plain,
+        1 => Content::Mixed,
+        _ => return Err(decoder.broken("a segment's content is of no known kind")),
+    };
+    let (first, last) = (decode_key(decoder)?, decode_key(decoder)?);
+    if first > last {
+        return Err(decoder.broken("a segment's last key is below its first"));
+    }
+    let flags = decoder.u8()?;
+    if flags & !(CLIPPED_BELOW | CLIPPED_ABOVE) != 0 {
+        return Err(decoder.broken("a reference has unknown flags"));
+    }
+    let mut clip = |flag| (flags & flag != 0).then(|| decode_key(decoder)).transpose();
+    let (lower, upper) = (clip(CLIPPED_BELOW)?, clip(CLIPPED_ABOVE)?);
+    let (rows_referred, bytes_referred) = (decoder.varint()?, decoder.varint()?);
+    let facts = SegmentFacts { id, first, last, rows, bytes, content };
+    let segment = pool.take(facts, place);
+    let segment = segment.ok_or_else(|| decoder.broken("one segment lies in two places"))?;
+    Ok(SegmentRef { segment, base, lower, upper, bytes: bytes_referred, rows: rows_referred })
+}
+
+fn decode_place(decoder: &mut Decoder<'_>) -> Result<SegmentPlace, Corruption> {
+    let extent = decode_extent(decoder)?;
+    let field = |decoder: &mut Decoder<'_>| {
+        u32::try_from(decoder.varint()?).map_err(|_| decoder.broken("a length exceeds 32 bits"))
+    };
+    let (offset, bytes) = (field(decoder)?, field(decoder)?);
+    let meta = MetaPlace { offset, bytes, checksum: decoder.u64()? };
+    if u64::from(offset) + u64::from(bytes) > extent.bytes {
+        return Err(decoder.broken("a segment's meta block lies outside its extent"));
+    }
+    Ok(SegmentPlace { extent, meta })
+}
+
+/// Reads an extent that was written in units.
+pub(crate) fn decode_extent(decoder: &mut Decoder<'_>) -> Result<Extent, Corruption> {
+    let broken = decoder.broken("an extent is empty or beyond all files");
+    let (offset, bytes) = (decoder.varint()?, decoder.varint()?);
+    let offset = offset.checked_mul(Extent::UNIT);
+    let bytes = bytes.checked_mul(Extent::UNIT).filter(|bytes| *bytes > 0);
+    let (Some(offset), Some(bytes)) = (offset, bytes) else { return Err(broken) };
+    if offset.checked_add(bytes).is_none() { Err(broken) } else { Ok(Extent { offset, bytes }) }
+}
+
+fn decode_key(decoder: &mut Decoder<'_>) -> Result<Key, Corruption> {
+    let length = decoder.count(KEY_BYTES_MAX.min(decoder.remaining()))?;
+    decoder.take(length).map(Key::from)
+}

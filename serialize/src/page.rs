@@ -1,0 +1,634 @@
+//! A page: immutable sorted cells, used in place in its uncompressed image.
+//!
+//! ```text
+//! 0        8                 8+8n               8+12n
+//! | header | n key heads     | n cell offsets   | n cells, without gaps                 |
+//!
+//! header   version u8 | zero u8 | common prefix length u16 | rows n u32
+//! heads    u64 each, big-endian: the eight bytes behind the common prefix, zero padded
+//! offsets  u32 each, counted from the start of the image
+//! cell     key length u16 | key | version count varint | versions, newest first
+//! version  op kind u8 | msn offset varint | payload length varint | payload
+//! ```
+//!
+//! A cell holds its whole key, so that a cursor hands out a slice of the image; what neighbours
+//! repeat is taken out when the page is compressed. The common prefix is therefore not stored once
+//! more: it is the start of the first key.
+//!
+//! Invariants, all checked by [`Page::decode`], so that no accessor can fail afterwards:
+//! 1. there is at least one row, and keys strictly ascend;
+//! 2. the common prefix is the longest that all keys share, and every head is that of its key;
+//! 3. cells lie back to back from the end of the offsets to the end of the image;
+//! 4. every key has at least one version, versions strictly descend in msn, their ops are known.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use crate::charge::Charge;
+use crate::codec::{Decoder, Encode, varint_len};
+use crate::error::Corruption;
+use crate::key_head::{Side, common_prefix, key_head, side_of};
+use crate::message::{Op, VALUE_BYTES_MAX, Version};
+
+/// The version of the page format.
+const PAGE_VERSION: u8 = 1;
+/// What stands before the heads.
+const HEADER_BYTES: usize = 8;
+/// What a row takes besides its cell: a head and an offset.
+const SLOT_BYTES: usize = 12;
+/// Why reading a page that was decoded or built cannot fail.
+const CHECKED: &str = "the image was checked when the page was decoded, or built by us";
+
+/// Immutable sorted cells: keys with their versions.
+pub struct Page {
+    image: Box<[u8]>,
+    rows: usize,
+    prefix_bytes: usize,
+    charge: Option<Charge>,
+}
+
+impl Page {
+    /// Takes an image, after checking every invariant.
+    pub fn decode(image: Vec<u8>) -> Result<Page, Corruption> {
+        let Header { rows, prefix_bytes } = check(&image)?;
+        Ok(Page { image: image.into_boxed_slice(), rows, prefix_bytes, charge: None })
+    }
+
+    /// Attaches what the page costs its budget; given back when the page is dropped.
+    pub fn set_charge(&mut self, charge: Charge) {
+        self.charge = Some(charge);
+    }
+
+    /// How many keys it holds; at least one.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The key of a row.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn key(&self, row: usize) -> &[u8] {
+        cell_key(self.cell(row))
+    }
+
+    /// The versions of a row's key, newest first.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn versions(&self, row: usize) -> Versions<'_> {
+        let mut cell = Decoder::new("page", self.cell(row));
+        read_key(&mut cell).expect(CHECKED);
+        let left = read_count(&mut cell).expect(CHECKED);
+        Versions { cell, left }
+    }
+
+    /// Finds `key`: its row, or else the row before which it would stand.
+    pub fn search(&self, key: &[u8]) -> Result<usize, usize> {
+        let head = match side_of(key, self.prefix()) {
+            Side::Before => return Err(0),
+            Side::Behind => return Err(self.rows),
+            Side::Among(head) => head,
+        };
+        let heads = self.heads();
+        let row = heads.partition_point(|other| u64::from_be_bytes(*other) < head);
+        match heads.get(row) {
+            Some(other) if u64::from_be_bytes(*other) == head => self.search_keys(key, head, row),
+            _ => Err(row),
+        }
+    }
+
+    /// The smallest key.
+    pub fn first_key(&self) -> &[u8] {
+        self.key(0)
+    }
+
+    /// The largest key.
+    pub fn last_key(&self) -> &[u8] {
+        self.key(self.rows - 1)
+    }
+
+    /// The uncompressed bytes, which [`Page::decode`] takes.
+    pub fn image(&self) -> &[u8] {
+        &self.image
+    }
+
+    /// The length of the image.
+    pub fn bytes(&self) -> usize {
+        self.image.len()
+    }
+
+    /// Finds `key` among the rows from `first` on that have the same `head`; mostly there is one.
+    fn search_keys(&self, key: &[u8], head: u64, first: usize) -> Result<usize, usize> {
+        match self.key(first).cmp(key) {
+            Ordering::Equal => return Ok(first),
+            Ordering::Greater => return Err(first),
+            Ordering::Less => {}
+        }
+        let behind = self.heads().get(first..).expect(CHECKED);
+        let same = behind.partition_point(|other| u64::from_be_bytes(*other) == head);
+        let (mut low, mut high) = (first + 1, first + same);
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.key(middle).cmp(key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    fn heads(&self) -> &[[u8; 8]] {
+        let heads = self.image.get(HEADER_BYTES..HEADER_BYTES + 8 * self.rows);
+        heads.expect(CHECKED).as_chunks().0
+    }
+
+    /// The start of the first key, which every key shares.
+    fn prefix(&self) -> &[u8] {
+        let first_key = HEADER_BYTES + SLOT_BYTES * self.rows + 2;
+        self.image.get(first_key..first_key + self.prefix_bytes).expect(CHECKED)
+    }
+
+    /// The bytes from the start of a row's cell to the end of the image.
+    fn cell(&self, row: usize) -> &[u8] {
+        assert!(row < self.rows, "row {row} of a page with {} rows", self.rows);
+        let slot = HEADER_BYTES + 8 * self.rows + 4 * row;
+        let offset = self.image.get(slot..).and_then(<[u8]>::first_chunk).expect(CHECKED);
+        self.image.get(u32::from_le_bytes(*offset) as usize..).expect(CHECKED)
+    }
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page")
+            .field("rows", &self.rows)
+            .field("bytes", &self.bytes())
+            .field("charged", &self.charge.as_ref().map(Charge::bytes))
+            .finish_non_exhaustive()
+    }
+}
+
+/// The versions of one key, newest first.
+#[derive(Clone, Debug)]
+pub struct Versions<'a> {
+    cell: Decoder<'a>,
+    left: usize,
+}
+
+impl<'a> Iterator for Versions<'a> {
+    type Item = Version<'a>;
+
+    fn next(&mut self) -> Option<Version<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        Some(read_version(&mut self.cell).expect(CHECKED))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Versions<'_> {}
+
+/// Gathers rows in key order and makes pages of them.
+#[derive(Debug, Default)]
+pub struct PageBuilder {
+    /// The cells so far. Kept from page to page, so that a long merge allocates images only.
+    cells: Vec<u8>,
+    /// Where each cell starts in `cells`.
+    starts: Vec<usize>,
+}
+
+impl PageBuilder {
+    /// A builder without rows.
+    pub fn new() -> PageBuilder {
+        PageBuilder::default()
+    }
+
+    /// Appends a row. Keys must strictly ascend, `versions` must strictly descend in msn.
+    ///
+    /// # Panics
+    /// When there is no version, and when a key or value is longer than the format allows.
+    pub fn push(&mut self, key: &[u8], versions: &[Version<'_>]) {
+        debug_assert!(self.last_key().is_none_or(|last| last < key));
+        debug_assert!(versions.is_sorted_by(|newer, older| newer.msn > older.msn));
+        assert!(!versions.is_empty());
+        let key_bytes = u16::try_from(key.len()).expect("keys are limited to 65535 bytes");
+        self.starts.push(self.cells.len());
+        self.cells.put_u16(key_bytes);
+        self.cells.extend_from_slice(key);
+        self.cells.put_varint(versions.len() as u64);
+        for Version { msn, op } in versions {
+            assert!(op.payload().len() <= VALUE_BYTES_MAX);
+            self.cells.put_u8(op.kind());
+            self.cells.put_varint(*msn);
+            self.cells.put_bytes(op.payload());
+        }
+    }
+
+    /// The length that the image would have if it were finished now.
+    pub fn bytes(&self) -> usize {
+        HEADER_BYTES + SLOT_BYTES * self.starts.len() + self.cells.len()
+    }
+
+    /// How much one push adds to [`PageBuilder::bytes`].
+    pub fn cell_bytes(key: &[u8], versions: &[Version<'_>]) -> usize {
+        let version_bytes = |version: &Version<'_>| {
+            let payload = version.op.payload().len();
+            1 + varint_len(version.msn) + varint_len(payload as u64) + payload
+        };
+        let versions_bytes: usize = versions.iter().map(version_bytes).sum();
+        SLOT_BYTES + 2 + key.len() + varint_len(versions.len() as u64) + versions_bytes
+    }
+
+    /// How many rows were pushed since the last page.
+    pub fn rows(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Whether nothing was pushed since the last page.
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    /// Makes a page of the rows so far, and starts anew.
+    ///
+    /// # Panics
+    /// When there are no rows, and when they exceed 4 GiB.
+    pub fn finish(&mut self) -> Page {
+        assert!(!self.is_empty(), "a page has at least one row");
+        let rows = self.rows();
+        let last_key = self.last_key().unwrap_or_default();
+        let prefix_bytes = common_prefix(cell_key(&self.cells), last_key);
+        let image = self.image(prefix_bytes);
+        debug_assert!(check(&image).is_ok());
+        self.cells.clear();
+        self.starts.clear();
+        Page { image: image.into_boxed_slice(), rows, prefix_bytes, charge: None }
+    }
+
+    fn image(&self, prefix_bytes: usize) -> Vec<u8> {
+        const SMALL: &str = "a page stays below 4 GiB";
+        let cells_start = HEADER_BYTES + SLOT_BYTES * self.rows();
+        let mut image = Vec::with_capacity(self.bytes());
+        image.put_u8(PAGE_VERSION);
+        image.put_u8(0);
+        image.put_u16(u16::try_from(prefix_bytes).expect("no prefix is longer than its key"));
+        image.put_u32(u32::try_from(self.rows()).expect(SMALL));
+        for start in &self.starts {
+            let rest = cell_key(self.cell(*start)).get(prefix_bytes..).expect(CHECKED);
+            image.extend_from_slice(&key_head(rest).to_be_bytes());
+        }
+        for start in &self.starts {
+            image.put_u32(u32::try_from(cells_start + start).expect(SMALL));
+        }
+        image.extend_from_slice(&self.cells);
+        image
+    }
+
+    fn cell(&self, start: usize) -> &[u8] {
+        self.cells.get(start..).expect(CHECKED)
+    }
+
+    fn last_key(&self) -> Option<&[u8]> {
+        self.starts.last().map(|start| cell_key(self.cell(*start)))
+    }
+}
+
+/// What the header of an image says.
+struct Header {
+    rows: usize,
+    prefix_bytes: usize,
+}
+
+/// Checks a whole image against the invariants.
+fn check(image: &[u8]) -> Result<Header, Corruption> {
+    let mut cells = Decoder::new("page", image);
+    let header = read_header(&mut cells)?;
+    let heads = cells.take(8 * header.rows)?.as_chunks().0;
+    let offsets = cells.take(4 * header.rows)?.as_chunks().0;
+    let mut keys: Option<(&[u8], &[u8])> = None;
+    for (head, offset) in heads.iter().zip(offsets) {
+        if u32::from_le_bytes(*offset) as usize != cells.position() {
+            return Err(cells.broken("cells do not lie back to back"));
+        }
+        let key = read_cell(&mut cells)?;
+        let (first, previous) = keys.unwrap_or((key, key));
+        if keys.is_some() && previous >= key {
+            return Err(cells.broken("keys do not ascend"));
+        }
+        let prefix = first.get(..header.prefix_bytes).unwrap_or(first);
+        if side_of(key, prefix) != Side::Among(u64::from_be_bytes(*head)) {
+            return Err(cells.broken("a key's head differs"));
+        }
+        keys = Some((first, key));
+    }
+    if keys.is_none_or(|(first, last)| common_prefix(first, last) != header.prefix_bytes) {
+        return Err(cells.broken("the common prefix differs"));
+    }
+    cells.finish()?;
+    Ok(header)
+}
+
+fn read_header(image: &mut Decoder<'_>) -> Result<Header, Corruption> {
+    if image.u8()? != PAGE_VERSION {
+        return Err(image.broken("its version is unknown"));
+    }
+    if image.u8()? != 0 {
+        return Err(image.broken("unused bytes are not zero"));
+    }
+    let prefix_bytes = usize::from(image.u16()?);
+    let rows = image.u32()? as usize;
+    if rows == 0 || rows > image.remaining() / SLOT_BYTES {
+        return Err(image.broken("the count of rows is out of range"));
+    }
+    Ok(Header { rows, prefix_bytes })
+}
+
+/// Reads one cell to its end; returns its key.
+fn read_cell<'a>(cell: &mut Decoder<'a>) -> Result<&'a [u8], Corruption> {
+    let key = read_key(cell)?;
+    let mut newer: Option<u64> = None;
+    for _ in 0..read_count(cell)? {
+        let version = read_version(cell)?;
+        if newer.is_some_and(|newer| newer <= version.msn) {
+            return Err(cell.broken("versions do not stand newest first"));
+        }
+        newer = Some(version.msn);
+    }
+    if newer.is_none() { Err(cell.broken("a key has no version")) } else { Ok(key) }
+}
+
+fn read_key<'a>(cell: &mut Decoder<'a>) -> Result<&'a [u8], Corruption> {
+    let key_bytes = usize::from(cell.u16()?);
+    cell.take(key_bytes)
+}
+
+/// Reads the count of versions, each of which takes at least three bytes.
+fn read_count(cell: &mut Decoder<'_>) -> Result<usize, Corruption> {
+    cell.count(cell.remaining() / 3)
+}
+
+fn read_version<'a>(cell: &mut Decoder<'a>) -> Result<Version<'a>, Corruption> {
+    let kind = cell.u8()?;
+    let msn = cell.varint()?;
+    let payload = cell.bytes()?;
+    let op = Op::from_parts(kind, payload);
+    let op = op.ok_or_else(|| cell.broken("the kind of an op is unknown"))?;
+    Ok(Version { msn, op })
+}
+
+/// The key at the start of a cell that was checked.
+fn cell_key(cell: &[u8]) -> &[u8] {
+    let (length, rest) = cell.split_first_chunk().expect(CHECKED);
+    rest.get(..usize::from(u16::from_le_bytes(*length))).expect(CHECKED)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::charge::Meter;
+    use crate::testing::{Rows, any_rows, as_versions, flipped, page_of, rows_of};
+
+    fn put(value: &[u8]) -> [Version<'_>; 1] {
+        [Version { msn: 1, op: Op::Put(value) }]
+    }
+
+    fn page(keys: &[&[u8]]) -> Page {
+        let mut builder = PageBuilder::new();
+        for key in keys {
+            builder.push(key, &put(key));
+        }
+        builder.finish()
+    }
+
+    fn rule(image: Vec<u8>) -> &'static str {
+        Page::decode(image).unwrap_err().rule
+    }
+
+    /// The image of `keys` with `bytes` written over it at `offset`.
+    fn overwritten(keys: &[&[u8]], offset: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut image = page(keys).image().to_vec();
+        image.splice(offset..offset + bytes.len(), bytes.iter().copied());
+        image
+    }
+
+    #[test]
+    fn the_empty_key_is_a_key() {
+        let page = page(&[b"", b"\0", b"\0\0"]);
+        assert_eq!(page.search(b""), Ok(0));
+        assert_eq!(page.search(b"\0"), Ok(1));
+        assert_eq!(page.search(b"\0\0"), Ok(2));
+        assert_eq!(page.search(b"\0\0\0"), Err(3));
+        assert!(Page::decode(page.image().to_vec()).is_ok());
+    }
+
+    #[test]
+    fn keys_with_equal_heads_are_told_apart() {
+        let keys: Vec<Vec<u8>> = (0..50).map(|n| format!("{:<20}{n:02}", "x").into()).collect();
+        let keys: Vec<&[u8]> =
+            [&b"a"[..]].into_iter().chain(keys.iter().map(Vec::as_slice)).collect();
+        let page = page(&keys);
+        for (row, key) in keys.iter().enumerate() {
+            assert_eq!(page.search(key), Ok(row));
+            assert_eq!(page.search(&[key, &b"!"[..]].concat()), Err(row + 1));
+        }
+    }
+
+    #[test]
+    fn keys_around_the_common_prefix_fall_outside() {
+        let page = page(&[b"user1", b"user2"]);
+        assert_eq!(page.search(b"use"), Err(0));
+        assert_eq!(page.search(b"user"), Err(0));
+        assert_eq!(page.search(b"tree"), Err(0));
+        assert_eq!(page.search(b"v"), Err(2));
+        assert_eq!(page.search(b"user11"), Err(1));
+    }
+
+    #[test]
+    fn the_largest_key_and_a_large_value_fit() {
+        let (key, value) = (vec![7; 65_535], vec![8; 3 << 20]);
+        let mut builder = PageBuilder::new();
+        builder.push(&key, &put(&value));
+        let page = Page::decode(builder.finish().image().to_vec()).unwrap();
+        assert_eq!(page.first_key(), key);
+        assert_eq!(page.versions(0).next().unwrap().op, Op::Put(&value));
+    }
+
+    #[test]
+    fn versions_stand_newest_first() {
+        let versions =
+            [(900, Op::Delete), (7, Op::Put(b"old"))].map(|(msn, op)| Version { msn, op });
+        let mut builder = PageBuilder::new();
+        builder.push(b"k", &versions);
+        let page = builder.finish();
+        assert_eq!(page.versions(0).len(), 2);
+        assert!(page.versions(0).eq(versions));
+    }
+
+    #[test]
+    fn a_builder_starts_anew_after_each_page() {
+        let mut builder = PageBuilder::new();
+        builder.push(b"b", &put(b"1"));
+        assert_eq!(rows_of(&builder.finish()).len(), 1);
+        assert!(builder.is_empty());
+        builder.push(b"a", &put(b"2"));
+        let page = builder.finish();
+        assert_eq!((page.rows(), page.first_key(), page.last_key()), (1, &b"a"[..], &b"a"[..]));
+    }
+
+    #[test]
+    fn a_charge_is_given_back_with_the_page() {
+        let meter = Meter::new();
+        let mut page = page(&[b"k"]);
+        page.set_charge(meter.charge(page.bytes()));
+        assert_eq!(meter.bytes(), page.bytes() as u64);
+        drop(page);
+        assert_eq!(meter.bytes(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "at least one row")]
+    fn a_page_without_rows_is_not_built() {
+        let _ = PageBuilder::new().finish();
+    }
+
+    // The image of keys "ka" and "kb": header 0..8, heads 8..24, offsets 24..32, then two cells of
+    // ten bytes each: key length, key, count, kind, msn, payload length, payload.
+    const KEYS: [&[u8]; 2] = [b"ka", b"kb"];
+
+    #[test]
+    fn headers_are_checked() {
+        assert_eq!(page(&KEYS).bytes(), 52);
+        assert_eq!(rule(overwritten(&KEYS, 0, &[2])), "its version is unknown");
+        assert_eq!(rule(overwritten(&KEYS, 1, &[1])), "unused bytes are not zero");
+        assert_eq!(rule(overwritten(&KEYS, 4, &[0])), "the count of rows is out of range");
+        assert_eq!(rule(overwritten(&KEYS, 4, &[255; 4])), "the count of rows is out of range");
+        assert_eq!(rule(overwritten(&KEYS, 2, &[2])), "a key's head differs");
+        assert_eq!(rule(Vec::new()), "it ends too early");
+    }
+
+    #[test]
+    fn a_prefix_shorter_than_what_is_shared_is_refused() {
+        let mut image = overwritten(&KEYS, 2, &[0]);
+        image.splice(8..24, *b"ka\0\0\0\0\0\0kb\0\0\0\0\0\0");
+        assert_eq!(rule(image), "the common prefix differs");
+    }
+
+    #[test]
+    fn heads_and_offsets_are_checked() {
+        assert_eq!(rule(overwritten(&KEYS, 9, &[1])), "a key's head differs");
+        assert_eq!(rule(overwritten(&KEYS, 24, &[33])), "cells do not lie back to back");
+        assert_eq!(rule(overwritten(&KEYS, 28, &[41])), "cells do not lie back to back");
+    }
+
+    #[test]
+    fn cells_are_checked() {
+        assert_eq!(rule(overwritten(&KEYS, 45, b"a")), "keys do not ascend");
+        assert_eq!(rule(overwritten(&KEYS, 46, &[0])), "a key has no version");
+        assert_eq!(rule(overwritten(&KEYS, 47, &[3])), "the kind of an op is unknown");
+        assert_eq!(rule(overwritten(&KEYS, 47, &[2])), "the kind of an op is unknown");
+        assert_eq!(rule(overwritten(&KEYS, 49, &[1])), "bytes follow its end");
+        let mut longer = page(&KEYS).image().to_vec();
+        longer.push(0);
+        assert_eq!(rule(longer), "bytes follow its end");
+    }
+
+    #[test]
+    fn versions_out_of_order_are_refused() {
+        let mut builder = PageBuilder::new();
+        let versions = [9, 8].map(|msn| Version { msn, op: Op::Delete });
+        builder.push(b"k", &versions);
+        let mut image = builder.finish().image().to_vec();
+        *image.last_chunk_mut().unwrap() = [9, 0];
+        assert_eq!(rule(image), "versions do not stand newest first");
+    }
+
+    /// Touches everything that a page can be asked for.
+    fn read_all(page: &Page) -> Rows {
+        let rows = rows_of(page);
+        for row in 0..page.rows() {
+            assert_eq!(page.search(page.key(row)), Ok(row));
+        }
+        rows
+    }
+
+    proptest! {
+        #[test]
+        fn rows_round_trip(rows in any_rows()) {
+            let page = page_of(&rows);
+            prop_assert_eq!(&rows_of(&page), &rows);
+            let read = Page::decode(page.image().to_vec());
+            prop_assert_eq!(&rows_of(&read.unwrap()), &rows);
+        }
+
+        #[test]
+        fn searches_agree_with_a_sorted_vector(
+            rows in any_rows(),
+            key in prop::collection::vec(0u8..3, 0..14),
+        ) {
+            let page = page_of(&rows);
+            let keys: Vec<&Vec<u8>> = rows.keys().collect();
+            prop_assert_eq!(page.search(&key), keys.binary_search(&&key));
+            for (row, key) in keys.iter().enumerate() {
+                prop_assert_eq!(page.search(key), Ok(row));
+            }
+        }
+
+        #[test]
+        fn sizes_are_exact(rows in any_rows()) {
+            let mut builder = PageBuilder::new();
+            for (key, versions) in &rows {
+                let before = builder.bytes();
+                builder.push(key, &as_versions(versions));
+                let added = PageBuilder::cell_bytes(key, &as_versions(versions));
+                prop_assert_eq!(builder.bytes(), before + added);
+            }
+            let bytes = builder.bytes();
+            prop_assert_eq!(builder.rows(), rows.len());
+            prop_assert_eq!(builder.finish().bytes(), bytes);
+        }
+
+        #[test]
+        fn one_image_for_one_content(rows in any_rows(), bit in any::<prop::sample::Index>()) {
+            // Whatever a flipped bit turns the page into is refused, or is another content whose
+            // own image it is: no bit is without meaning.
+            let page = page_of(&rows);
+            let image = flipped(page.image(), bit.index(page.bytes() * 8));
+            if let Ok(other) = Page::decode(image.clone()) {
+                let read = read_all(&other);
+                prop_assert_ne!(&read, &rows);
+                let again = page_of(&read);
+                prop_assert_eq!(again.image(), image);
+            }
+        }
+
+        #[test]
+        fn damaged_pages_decode_or_fail(
+            rows in any_rows(),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), 0u8..20), 0..6),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut image = page_of(&rows).image().to_vec();
+            for (place, byte) in damage {
+                *place.get_mut(&mut image) = byte;
+            }
+            if cut.index(4) == 0 {
+                image.truncate(cut.index(image.len()));
+            }
+            if let Ok(page) = Page::decode(image) {
+                read_all(&page);
+            }
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail(image in prop::collection::vec(0u8..4, 0..200)) {
+            if let Ok(page) = Page::decode(image) {
+                read_all(&page);
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Sorted messages: references to segments, one after the other.
+//!
+//! ```text
+//! run    [ segment 7: a..f | segment 9: g..m, clipped to g..k | segment 12: n..z ]
+//! ```
+//!
+//! Invariants, checked by [`Run::check`]:
+//! 1. references ascend and do not overlap, after clipping;
+//! 2. no reference is clipped to nothing that its bounds can tell;
+//! 3. every MSN lies between `oldest` and `newest`.
+
+use std::sync::Arc;
+
+use crate::segment::{Key, Segment};
+use crate::{Msn, Violation};
+
+/// A stretch of keys: from `lower` on, up to but without `upper`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The smallest key that can be in it; the empty key is the smallest of all.
+    pub lower: Key,
+    /// The first key behind it; `None` for no end.
+    pub upper: Option<Key>,
+}
+
+impl Bounds {
+    /// All keys.
+    pub fn all() -> Bounds {
+        Bounds { lower: Key::from([]), upper: None }
+    }
+
+    /// Whether `key` lies within.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        *self.lower <= *key && self.upper.as_ref().is_none_or(|upper| *key < **upper)
+    }
+}
+
+/// A reference to a segment, clipped to the part that its owner uses. Only ever shrinks.
+#[derive(Clone, Debug)]
+pub struct SegmentRef {
+    /// The segment.
+    pub segment: Arc<Segment>,
+    /// What the MSN offsets in its pages count from.
+    pub base: Msn,
+    /// Keys below it are not part of the reference.
+    pub lower: Option<Key>,
+    /// Keys from here on are not part of the reference.
+    pub upper: Option<Key>,
+    /// The uncompressed bytes referred to; an estimate when clipped.
+    pub bytes: u64,
+    /// The keys referred to; an estimate when clipped.
+    pub rows: u64,
+}
+
+impl SegmentRef {
+    /// The whole of `segment`.
+    pub fn whole(segment: Arc<Segment>, base: Msn) -> SegmentRef {
+        let facts = segment.facts();
+        let (bytes, rows) = (facts.bytes, facts.rows);
+        SegmentRef { segment, base, lower: None, upper: None, bytes, rows }
+    }
+
+    /// A key at or below every key referred to.
+    pub fn first(&self) -> &[u8] {
+        let first = &self.segment.facts().first;
+        self.lower.as_ref().map_or(&**first, |lower| lower.max(first))
+    }
+
+    /// The last key of the segment, even where the reference ends before it.
+    pub fn last(&self) -> &[u8] {
+        &self.segment.facts().last
+    }
+
+    /// Whether a part was cut off.
+    pub fn is_clipped(&self) -> bool {
+        self.lower.is_some() || self.upper.is_some()
+    }
+
+    /// Whether `key` could be in it.
+    pub fn covers(&self, key: &[u8]) -> bool {
+        self.first() <= key && !self.is_below(key)
+    }
+
+    /// Whether every key referred to is smaller than `key`.
+    pub fn is_below(&self, key: &[u8]) -> bool {
+        self.last() < key || self.upper.as_ref().is_some_and(|upper| **upper <= *key)
+    }
+
+    /// Whether every key referred to is smaller than every key of `next`.
+    pub fn is_before(&self, next: &SegmentRef) -> bool {
+        self.is_below(next.first())
+    }
+
+    /// The part within `bounds`; `None` when that is nothing.
+    pub fn clip(&self, bounds: &Bounds) -> Option<SegmentRef> {
+        if self.is_below(&bounds.lower) {
+            return None;
+        }
+        if bounds.upper.as_ref().is_some_and(|upper| **upper <= *self.first()) {
+            return None;
+        }
+        let mut part = self.clone();
+        if *bounds.lower > *self.first() {
+            part.lower = Some(bounds.lower.clone());
+        }
+        if let Some(upper) = &bounds.upper
+            && **upper <= *self.last()
+            && self.upper.as_ref().is_none_or(|old| upper < old)
+        {
+            part.upper = Some(upper.clone());
+        }
+        part.estimate(self);
+        Some(part)
+    }
+
+    /// Recomputes the size from the directory; where that is not resident, half of what it was.
+    fn estimate(&mut self, whole: &SegmentRef) {
+        if self.lower == whole.lower && self.upper == whole.upper {
+            return;
+        }
+        match self.segment.resident() {
+            Some(part) => {
+                let directory = &part.meta().directory;
+                let from = self.lower.as_ref().map_or(0, |lower| directory.find(lower));
+                let to = self.upper.as_ref().map_or(directory.pages() - 1, |u| directory.find(u));
+                let pages = (from..=to.max(from)).map(|page| directory.summary(page));
+                (self.bytes, self.rows) = pages.fold((0, 0), |(bytes, rows), page| {
+                    (bytes + u64::from(page.raw_bytes), rows + u64::from(page.rows))
+                });
+            }
+            None => (self.bytes, self.rows) = (whole.bytes.div_ceil(2), whole.rows.div_ceil(2)),
+        }
+    }
+}
+
+/// Sorted messages; see the module's head.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    segments: Vec<SegmentRef>,
+    oldest: Msn,
+    newest: Msn,
+    bytes: u64,
+    rows: u64,
+}
+
+impl Run {
+    /// The run of `segments`, which ascend, with messages from `oldest` to `newest`.
+    pub fn new(segments: Vec<SegmentRef>, oldest: Msn, newest: Msn) -> Run {
+        let bytes = segments.iter().map(|part| part.bytes).sum();
+        let rows = segments.iter().map(|part| part.rows).sum();
+        let run = Run { segments, oldest, newest, bytes, rows };
+        debug_assert_eq!(run.check(), Ok(()));
+        run
+    }
+
+    /// The references, ascending.
+    pub fn segments(&self) -> &[SegmentRef] {
+        &self.segments
+    }
+
+    /// No message is older.
+    pub fn oldest(&self) -> Msn {
+        self.oldest
+    }
+
+    /// No message is newer.
+    pub fn newest(&self) -> Msn {
+        self.newest
+    }
+
+    /// Uncompressed bytes, an estimate where clipped.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Keys, an estimate where clipped.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Whether it refers to nothing.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// The one reference in which `key` could be.
+    pub fn locate(&self, key: &[u8]) -> Option<&SegmentRef> {
+        let next = self.segments.partition_point(|part| part.is_below(key));
+        self.segments.get(next).filter(|part| part.covers(key))
+    }
+
+    /// A key at or below every key.
+    pub fn first(&self) -> Option<&[u8]> {
+        self.segments.first().map(SegmentRef::first)
+    }
+
+    /// The part within `bounds`; `None` when that is nothing.
+    pub fn clip(&self, bounds: &Bounds) -> Option<Run> {
+        let parts: Vec<_> = self.segments.iter().filter_map(|part| part.clip(bounds)).collect();
+        (!parts.is_empty()).then(|| Run::new(parts, self.oldest, self.newest))
+    }
+
+    /// Whether all of it lies within `bounds`, as far as can be told without reading.
+    pub fn is_within(&self, bounds: &Bounds) -> bool {
+        self.segments.iter().all(|part| {
+            let ends_within = bounds.upper.as_ref().is_none_or(|upper| part.is_below(upper));
+            *bounds.lower <= *part.first() && ends_within
+        })
+    }
+
+    /// Checks the invariants of the module's head, as far as they show without reading pages.
+    pub fn check(&self) -> Result<(), Violation> {
+        let ascends = |pair: &[SegmentRef]| match pair {
+            [left, right] => left.is_before(right),
+            _ => true,
+        };
+        if !self.segments.windows(2).all(ascends) {
+            return Err(Violation("the segments of a run overlap or do not ascend"));
+        }
+        if self.segments.iter().any(|part| part.is_below(part.first())) {
+            return Err(Violation("a reference to a segment is clipped to nothing"));
+        }
+        if self.oldest > self.newest || self.segments.iter().any(|part| part.base > self.newest) {
+            return Err(Violation("the MSN interval of a run is not one"));
+        }
+        Ok(())
+    }
+}

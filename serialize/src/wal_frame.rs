@@ -1,0 +1,493 @@
+//! A file of the write-ahead log: a header, then frames back to back.
+//!
+//! ```text
+//! file     | header, 72 bytes | frame | frame | ... | zeros, where space was taken ahead |
+//!
+//! header   checksum u64 | magic u64 | version u32 | zero u32 | database id, 16 bytes |
+//!          generation u64 | epoch u64 | base lsn u64 | durable lsn u64
+//!
+//! frame    checksum u64 | magic u24, kind u8 | payload length u32 | lsn u64 | epoch u64 |
+//!          durable lsn u64 | first msn u64                               48 bytes, then
+//!          the payload, then zeros up to a multiple of 8
+//! ```
+//!
+//! A checksum covers everything behind it, a frame's padding included; a frame's is seeded with the
+//! database. The LSN of a frame is the base of the file plus its offset, so a frame that was left
+//! behind by an earlier use of the space, or written elsewhere, is not taken for one of this log.
+//!
+//! Invariants:
+//! 1. frames start at multiples of 8 and lie back to back; behind the last are zeros or nothing;
+//! 2. a frame's lsn is that of its place, its epoch that of the file;
+//! 3. what a frame knows durable lies before it; a mark has no payload.
+
+use crate::checksum::checksum;
+use crate::codec::{Decoder, Encode};
+use crate::error::Corruption;
+use crate::identity::read_database;
+use crate::ids::{DatabaseId, Epoch, GenerationId, Lsn, Msn};
+use crate::zeros::is_zero;
+
+/// The length of a file's header; the first frame starts here.
+pub const WAL_HEADER_BYTES: usize = 72;
+/// The length of a frame's header.
+pub const FRAME_HEADER_BYTES: usize = 48;
+/// Frames start at multiples of this.
+pub const FRAME_ALIGNMENT: usize = 8;
+
+/// The first bytes of a log file, behind the checksum.
+const WAL_MAGIC: u64 = u64::from_le_bytes(*b"sapw-wal");
+/// The version of the log's format.
+const WAL_VERSION: u32 = 1;
+/// Seeds the header's checksum; the identity of the database is only learned from the header.
+const WAL_HEADER_SEED: u64 = WAL_MAGIC;
+/// What stands before everything that a checksum covers.
+const CHECKSUM_BYTES: usize = 8;
+/// The rest of a frame's header.
+const HEAD_BYTES: usize = FRAME_HEADER_BYTES - CHECKSUM_BYTES;
+/// The first bytes of a frame behind its checksum; its kind follows.
+const FRAME_MAGIC: [u8; 3] = *b"swF";
+
+/// What the first bytes of a log file say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalHeader {
+    /// The database that the log belongs to.
+    pub database: DatabaseId,
+    /// The generation whose messages are in this file.
+    pub generation: GenerationId,
+    /// The opening that wrote it.
+    pub epoch: Epoch,
+    /// The position in the log of the file's first byte.
+    pub base: Lsn,
+    /// What was known durable when the header was written.
+    pub durable: Lsn,
+}
+
+impl WalHeader {
+    /// The header's bytes, [`WAL_HEADER_BYTES`] of them.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut fields = Vec::with_capacity(WAL_HEADER_BYTES);
+        fields.put_u64(WAL_MAGIC);
+        fields.put_u32(WAL_VERSION);
+        fields.put_u32(0);
+        fields.extend_from_slice(&self.database.to_bytes());
+        fields.put_u64(self.generation.to_raw());
+        fields.put_u64(self.epoch.to_raw());
+        fields.put_u64(self.base.to_raw());
+        fields.put_u64(self.durable.to_raw());
+        let mut bytes = Vec::with_capacity(WAL_HEADER_BYTES);
+        bytes.put_u64(checksum(WAL_HEADER_SEED, &fields));
+        bytes.extend_from_slice(&fields);
+        debug_assert_eq!(bytes.len(), WAL_HEADER_BYTES);
+        bytes
+    }
+
+    /// Reads the header at the start of `file`, which may go on.
+    pub fn decode(file: &[u8]) -> Result<WalHeader, Corruption> {
+        let mut whole = Decoder::new("log file header", file);
+        let mut decoder = Decoder::new("log file header", whole.take(WAL_HEADER_BYTES)?);
+        let stored = decoder.u64()?;
+        let fields = decoder;
+        if checksum(WAL_HEADER_SEED, decoder.take(decoder.remaining())?) != stored {
+            return Err(fields.broken("its checksum differs"));
+        }
+        decoder = fields;
+        if decoder.u64()? != WAL_MAGIC {
+            return Err(decoder.broken("it is no log file"));
+        }
+        if decoder.u32()? != WAL_VERSION {
+            return Err(decoder.broken("its version is unknown"));
+        }
+        let unused = decoder.u32()?;
+        let header = WalHeader {
+            database: read_database(&mut decoder)?,
+            generation: GenerationId::from_raw(decoder.u64()?),
+            epoch: Epoch::from_raw(decoder.u64()?),
+            base: Lsn::from_raw(decoder.u64()?),
+            durable: Lsn::from_raw(decoder.u64()?),
+        };
+        if unused != 0 {
+            return Err(decoder.broken("unused bytes are not zero"));
+        }
+        Ok(header)
+    }
+}
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// Batches that were committed together; the payload is their records.
+    Group,
+    /// Nothing but the news of what is durable.
+    Mark,
+}
+
+impl FrameKind {
+    const fn to_raw(self) -> u8 {
+        match self {
+            FrameKind::Group => 1,
+            FrameKind::Mark => 2,
+        }
+    }
+
+    const fn from_raw(raw: u8) -> Option<FrameKind> {
+        match raw {
+            1 => Some(FrameKind::Group),
+            2 => Some(FrameKind::Mark),
+            _ => None,
+        }
+    }
+}
+
+/// What a frame says besides its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHead {
+    /// What it is for.
+    pub kind: FrameKind,
+    /// Its position in the log.
+    pub lsn: Lsn,
+    /// The opening that wrote it.
+    pub epoch: Epoch,
+    /// Everything before this position was durable when the frame was written.
+    pub durable: Lsn,
+    /// The number of the first message in it; the others count on.
+    pub first_msn: Msn,
+}
+
+/// A frame that was read and checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// What it says.
+    pub head: FrameHead,
+    /// The records of a group; nothing for a mark.
+    pub payload: &'a [u8],
+    /// Where in the file the next frame starts.
+    pub next: usize,
+}
+
+/// Makes room for a frame's header at the end of `out`; its payload is appended behind.
+pub fn begin_frame(out: &mut Vec<u8>) {
+    out.resize(out.len() + FRAME_HEADER_BYTES, 0);
+}
+
+/// Pads and seals the frame that was begun when `out` was `start` bytes long.
+///
+/// # Panics
+/// When no frame was begun there, when the payload reaches 4 GiB, when a mark has a payload, and
+/// when the frame claims to know durable what lies behind its own start.
+pub fn finish_frame(database: DatabaseId, head: &FrameHead, out: &mut Vec<u8>, start: usize) {
+    let payload_bytes = out.len() - start - FRAME_HEADER_BYTES;
+    assert!(head.kind == FrameKind::Group || payload_bytes == 0);
+    assert!(head.durable <= head.lsn);
+    let mut fields = Vec::with_capacity(FRAME_HEADER_BYTES);
+    fields.extend_from_slice(&FRAME_MAGIC);
+    fields.put_u8(head.kind.to_raw());
+    fields.put_u32(u32::try_from(payload_bytes).expect("a group stays below 4 GiB"));
+    fields.put_u64(head.lsn.to_raw());
+    fields.put_u64(head.epoch.to_raw());
+    fields.put_u64(head.durable.to_raw());
+    fields.put_u64(head.first_msn.to_raw());
+    out.resize(start + (out.len() - start).next_multiple_of(FRAME_ALIGNMENT), 0);
+    let frame = out.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut);
+    let (sum, covered) = frame.expect("a frame was begun there");
+    let head_bytes = covered.get_mut(..fields.len()).expect("a frame was begun there");
+    head_bytes.copy_from_slice(&fields);
+    *sum = checksum(database.seed(), covered).to_le_bytes();
+}
+
+/// Reads the frame at `offset` of a whole log file. `None` when only zeros follow, or nothing: the
+/// log ends here cleanly. Anything else that is no frame of this file is a corruption, which the
+/// caller may find to be a torn end.
+pub fn decode_frame<'a>(
+    header: &WalHeader,
+    file: &'a [u8],
+    offset: usize,
+) -> Result<Option<Frame<'a>>, Corruption> {
+    let rest = file.get(offset..).unwrap_or_default();
+    match read_frame(header, rest, offset) {
+        Ok(frame) => Ok(Some(frame)),
+        Err(_) if is_zero(rest) => Ok(None),
+        Err(rule) => Err(Corruption::new("log frame", offset as u64, rule)),
+    }
+}
+
+/// What any valid frame behind `offset` knew durable at most. Asked about a bad frame at `offset`:
+/// when the answer lies behind the bad place, the log did not end there but was damaged.
+pub fn later_knowledge(header: &WalHeader, file: &[u8], offset: usize) -> Option<Lsn> {
+    let mut known = None;
+    let mut place = offset.checked_add(1)?.checked_next_multiple_of(FRAME_ALIGNMENT)?;
+    while let Some(rest) = file.get(place..).filter(|rest| rest.len() >= FRAME_HEADER_BYTES) {
+        if let Ok(frame) = read_frame(header, rest, place) {
+            known = known.max(Some(frame.head.durable));
+            place = frame.next;
+        } else {
+            place += FRAME_ALIGNMENT;
+        }
+    }
+    known
+}
+
+/// Reads the frame at the start of `rest`, which is the file from `offset` on, or says which rule
+/// it breaks. What is cheap comes first: only what names its own place is worth a checksum.
+fn read_frame<'a>(
+    header: &WalHeader,
+    rest: &'a [u8],
+    offset: usize,
+) -> Result<Frame<'a>, &'static str> {
+    let (sum, behind_sum) = rest.split_first_chunk().ok_or("it ends too early")?;
+    let (head, payload_bytes) = read_head(behind_sum).ok_or("it does not begin as a frame")?;
+    let lsn = header.base.to_raw().checked_add(offset as u64).map(Lsn::from_raw);
+    if lsn != Some(head.lsn) || !offset.is_multiple_of(FRAME_ALIGNMENT) {
+        return Err("it belongs to another place in the log");
+    }
+    if head.epoch != header.epoch {
+        return Err("it belongs to another epoch");
+    }
+    let padded_bytes = payload_bytes.checked_next_multiple_of(FRAME_ALIGNMENT);
+    let covered_bytes = padded_bytes.and_then(|bytes| bytes.checked_add(HEAD_BYTES));
+    let covered = covered_bytes.and_then(|bytes| behind_sum.get(..bytes));
+    let covered = covered.ok_or("it ends too early")?;
+    if checksum(header.database.seed(), covered) != u64::from_le_bytes(*sum) {
+        return Err("its checksum differs");
+    }
+    if head.durable > head.lsn {
+        return Err("it knows durable what lies behind it");
+    }
+    let behind_head = covered.get(HEAD_BYTES..).unwrap_or_default();
+    let (payload, padding) = behind_head.split_at_checked(payload_bytes).unwrap_or_default();
+    if !is_zero(padding) {
+        return Err("unused bytes are not zero");
+    }
+    if head.kind == FrameKind::Mark && !payload.is_empty() {
+        return Err("a mark has a payload");
+    }
+    Ok(Frame { head, payload, next: offset + CHECKSUM_BYTES + covered.len() })
+}
+
+/// Reads what stands behind the checksum, and the length of the payload. `None` for anything that
+/// does not begin as a frame.
+fn read_head(bytes: &[u8]) -> Option<(FrameHead, usize)> {
+    if !bytes.starts_with(&FRAME_MAGIC) {
+        return None;
+    }
+    let mut decoder = Decoder::new("log frame", bytes);
+    decoder.take(FRAME_MAGIC.len()).ok()?;
+    let kind = FrameKind::from_raw(decoder.u8().ok()?)?;
+    let payload_bytes = decoder.u32().ok()? as usize;
+    let head = FrameHead {
+        kind,
+        lsn: Lsn::from_raw(decoder.u64().ok()?),
+        epoch: Epoch::from_raw(decoder.u64().ok()?),
+        durable: Lsn::from_raw(decoder.u64().ok()?),
+        first_msn: Msn::from_raw(decoder.u64().ok()?),
+    };
+    Some((head, payload_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{DATABASE, STRANGER, flipped};
+
+    const HEADER: WalHeader = WalHeader {
+        database: DATABASE,
+        generation: GenerationId::from_raw(3),
+        epoch: Epoch::from_raw(5),
+        base: Lsn::from_raw(10_000),
+        durable: Lsn::from_raw(9_000),
+    };
+
+    /// Appends a frame to a file; its durable position is its own.
+    fn append(file: &mut Vec<u8>, kind: FrameKind, payload: &[u8]) {
+        let lsn = HEADER.base.plus(file.len() as u64);
+        let head = FrameHead {
+            kind,
+            lsn,
+            epoch: HEADER.epoch,
+            durable: lsn,
+            first_msn: Msn::from_raw(77),
+        };
+        let start = file.len();
+        begin_frame(file);
+        file.extend_from_slice(payload);
+        finish_frame(DATABASE, &head, file, start);
+    }
+
+    /// A file with one group for each payload, and a mark.
+    fn file_of(payloads: &[&[u8]]) -> Vec<u8> {
+        let mut file = HEADER.encode();
+        for payload in payloads {
+            append(&mut file, FrameKind::Group, payload);
+        }
+        append(&mut file, FrameKind::Mark, b"");
+        file
+    }
+
+    /// Where each frame starts.
+    fn starts(file: &[u8]) -> Vec<usize> {
+        let mut starts = vec![WAL_HEADER_BYTES];
+        while let Ok(Some(frame)) = decode_frame(&HEADER, file, *starts.last().unwrap()) {
+            starts.push(frame.next);
+        }
+        starts
+    }
+
+    fn read(file: &[u8]) -> Result<Vec<Vec<u8>>, Corruption> {
+        let header = WalHeader::decode(file)?;
+        let (mut offset, mut payloads) = (WAL_HEADER_BYTES, Vec::new());
+        while let Some(frame) = decode_frame(&header, file, offset)? {
+            payloads.push(frame.payload.to_vec());
+            offset = frame.next;
+        }
+        Ok(payloads)
+    }
+
+    fn rule(header: &WalHeader, file: &[u8], offset: usize) -> &'static str {
+        decode_frame(header, file, offset).unwrap_err().rule
+    }
+
+    #[test]
+    fn frames_come_back_in_order() {
+        let file = file_of(&[b"one", b"", b"three three"]);
+        assert_eq!(read(&file).unwrap(), [&b"one"[..], b"", b"three three", b""]);
+        assert!(starts(&file).iter().all(|start| start.is_multiple_of(FRAME_ALIGNMENT)));
+    }
+
+    #[test]
+    fn a_head_comes_back_whole() {
+        let file = file_of(&[b"one"]);
+        let frame = decode_frame(&HEADER, &file, WAL_HEADER_BYTES).unwrap().unwrap();
+        let lsn = Lsn::from_raw(10_072);
+        let first_msn = Msn::from_raw(77);
+        let head =
+            FrameHead { kind: FrameKind::Group, lsn, epoch: HEADER.epoch, durable: lsn, first_msn };
+        assert_eq!(frame.head, head);
+    }
+
+    #[test]
+    fn zeros_behind_the_last_frame_are_a_clean_end() {
+        let mut file = file_of(&[b"one"]);
+        let end = file.len();
+        assert_eq!(decode_frame(&HEADER, &file, end), Ok(None));
+        file.resize(end + 1_000, 0);
+        assert_eq!(decode_frame(&HEADER, &file, end), Ok(None));
+        assert_eq!(decode_frame(&HEADER, &file, end + 5_000), Ok(None));
+        *file.last_mut().unwrap() = 1;
+        assert_eq!(rule(&HEADER, &file, end), "it does not begin as a frame");
+    }
+
+    #[test]
+    fn a_cut_frame_is_no_frame() {
+        let file = file_of(&[&[7; 100]]);
+        for length in WAL_HEADER_BYTES + 1..WAL_HEADER_BYTES + FRAME_HEADER_BYTES + 100 {
+            let cut = file.get(..length).unwrap();
+            let frame = decode_frame(&HEADER, cut, WAL_HEADER_BYTES);
+            assert!(!matches!(frame, Ok(Some(_))), "{length}");
+        }
+    }
+
+    #[test]
+    fn frames_of_another_log_are_refused() {
+        let file = file_of(&[b"one"]);
+        let check = |header: WalHeader| rule(&header, &file, WAL_HEADER_BYTES);
+        assert_eq!(
+            check(WalHeader { epoch: Epoch::from_raw(6), ..HEADER }),
+            "it belongs to another epoch"
+        );
+        assert_eq!(
+            check(WalHeader { base: Lsn::from_raw(1), ..HEADER }),
+            "it belongs to another place in the log"
+        );
+        assert_eq!(check(WalHeader { database: STRANGER, ..HEADER }), "its checksum differs");
+    }
+
+    #[test]
+    fn later_frames_tell_what_was_durable() {
+        let mut file = file_of(&[b"one", b"two", b"three"]);
+        let starts = starts(&file);
+        let [first, .., mark, _end] = starts[..] else { panic!("five places") };
+        let known = HEADER.base.plus(mark as u64);
+        assert_eq!(later_knowledge(&HEADER, &file, first), Some(known));
+        file = flipped(&file, (first + 20) * 8);
+        assert_eq!(later_knowledge(&HEADER, &file, first), Some(known));
+        assert_eq!(later_knowledge(&HEADER, &file, mark), None);
+        assert_eq!(later_knowledge(&HEADER, &file, file.len() + 99), None);
+        let elsewhere = WalHeader { base: Lsn::from_raw(2), ..HEADER };
+        assert_eq!(later_knowledge(&elsewhere, &file, first), None);
+    }
+
+    #[test]
+    fn a_log_inside_a_value_is_not_this_log() {
+        let inner = file_of(&[b"one", b"two"]);
+        let file = file_of(&[&inner]);
+        assert_eq!(later_knowledge(&HEADER, &file, WAL_HEADER_BYTES - 8), read_durable(&file));
+        let damaged = flipped(&file, WAL_HEADER_BYTES * 8);
+        assert_eq!(later_knowledge(&HEADER, &damaged, WAL_HEADER_BYTES), read_durable(&file));
+    }
+
+    /// What the mark at the end of a file says.
+    fn read_durable(file: &[u8]) -> Option<Lsn> {
+        Some(HEADER.base.plus((file.len() - FRAME_HEADER_BYTES) as u64))
+    }
+
+    #[test]
+    fn headers_are_checked() {
+        let bytes = HEADER.encode();
+        assert_eq!(WalHeader::decode(&bytes), Ok(HEADER));
+        for bit in 0..WAL_HEADER_BYTES * 8 {
+            assert!(WalHeader::decode(&flipped(&bytes, bit)).is_err(), "bit {bit}");
+        }
+        assert!(WalHeader::decode(&[]).is_err());
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let file = file_of(&[b"one", b"two and more"]);
+        for bit in 0..file.len() * 8 {
+            assert!(read(&flipped(&file, bit)).is_err(), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn payloads_round_trip(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..6),
+        ) {
+            let borrowed: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+            let mut expected = payloads.clone();
+            expected.push(Vec::new());
+            prop_assert_eq!(read(&file_of(&borrowed)), Ok(expected));
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail(
+            file in prop::collection::vec(any::<u8>(), 0..300),
+            offset in any::<usize>(),
+        ) {
+            let _ = WalHeader::decode(&file);
+            let _ = decode_frame(&HEADER, &file, offset);
+            let _ = decode_frame(&HEADER, &file, offset % 300);
+            prop_assert_eq!(later_knowledge(&HEADER, &file, offset), None);
+            prop_assert_eq!(later_knowledge(&HEADER, &file, offset % 300), None);
+            prop_assert_eq!(later_knowledge(&HEADER, &file, usize::MAX), None);
+        }
+
+        #[test]
+        fn resealed_frames_decode_or_fail(
+            place in 0usize..FRAME_HEADER_BYTES - CHECKSUM_BYTES + 8,
+            byte in any::<u8>(),
+        ) {
+            let mut file = HEADER.encode();
+            append(&mut file, FrameKind::Group, b"12345");
+            let (_, frame) = file.split_at_mut(WAL_HEADER_BYTES);
+            let (sum, covered) = frame.split_first_chunk_mut().unwrap();
+            *covered.get_mut(place).unwrap() = byte;
+            *sum = checksum(DATABASE.seed(), covered).to_le_bytes();
+            if let Ok(Some(frame)) = decode_frame(&HEADER, &file, WAL_HEADER_BYTES) {
+                prop_assert!(frame.next <= file.len());
+                prop_assert!(frame.head.durable <= frame.head.lsn);
+            }
+        }
+    }
+}

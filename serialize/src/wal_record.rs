@@ -1,0 +1,223 @@
+//! The records of a log frame's payload: what was done, one after the other.
+//!
+//! ```text
+//! write         1 u8 | tree varint | op kind u8 | key length varint | key |
+//!               payload length varint | payload
+//! create tree   2 u8 | tree varint | name length varint | name, UTF-8
+//! drop tree     3 u8 | tree varint
+//! ```
+//!
+//! Only writes are messages: the first one of a frame has the MSN that the frame's head names, each
+//! further one the next.
+//!
+//! Invariants:
+//! 1. records lie back to back and fill the payload;
+//! 2. keys and values are no longer than the format allows, names are UTF-8.
+
+use crate::codec::{Decoder, Encode};
+use crate::error::Corruption;
+use crate::ids::TreeId;
+use crate::message::{KEY_BYTES_MAX, Op, VALUE_BYTES_MAX};
+
+pub use crate::wal_frame::*;
+
+/// The number of [`Record::Write`].
+const WRITE: u8 = 1;
+/// The number of [`Record::CreateTree`].
+const CREATE_TREE: u8 = 2;
+/// The number of [`Record::DropTree`].
+const DROP_TREE: u8 = 3;
+
+/// One thing that was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// A message about one key; takes an MSN.
+    Write {
+        /// The tree that it is for.
+        tree: TreeId,
+        /// The key.
+        key: &'a [u8],
+        /// The change.
+        op: Op<'a>,
+    },
+    /// A tree came into being.
+    CreateTree {
+        /// The new tree.
+        tree: TreeId,
+        /// Its name.
+        name: &'a str,
+    },
+    /// A tree ceased to be.
+    DropTree {
+        /// The tree.
+        tree: TreeId,
+    },
+}
+
+/// Appends a record to the payload of a frame.
+pub fn encode_record(out: &mut Vec<u8>, record: &Record<'_>) {
+    match record {
+        Record::Write { tree, key, op } => {
+            // Room for everything at once; four numbers and kinds take at most 32 bytes.
+            out.reserve(key.len() + op.payload().len() + 32);
+            out.put_u8(WRITE);
+            out.put_varint(tree.to_raw());
+            out.put_u8(op.kind());
+            out.put_bytes(key);
+            out.put_bytes(op.payload());
+        }
+        Record::CreateTree { tree, name } => {
+            out.put_u8(CREATE_TREE);
+            out.put_varint(tree.to_raw());
+            out.put_bytes(name.as_bytes());
+        }
+        Record::DropTree { tree } => {
+            out.put_u8(DROP_TREE);
+            out.put_varint(tree.to_raw());
+        }
+    }
+}
+
+/// The records of a payload in the order in which they were appended. Ends behind the first broken
+/// one.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    /// What is left; `None` behind a broken record, where nothing can be trusted.
+    payload: Option<Decoder<'a>>,
+}
+
+impl<'a> Records<'a> {
+    /// Reads the payload of a group.
+    pub fn new(payload: &'a [u8]) -> Records<'a> {
+        Records { payload: Some(Decoder::new("log record", payload)) }
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, Corruption>;
+
+    fn next(&mut self) -> Option<Result<Record<'a>, Corruption>> {
+        let payload = self.payload.as_mut().filter(|payload| payload.remaining() > 0)?;
+        let record = read_record(payload);
+        if record.is_err() {
+            self.payload = None;
+        }
+        Some(record)
+    }
+}
+
+fn read_record<'a>(payload: &mut Decoder<'a>) -> Result<Record<'a>, Corruption> {
+    let start = *payload;
+    let number = payload.u8()?;
+    let tree = TreeId::from_raw(payload.varint()?);
+    match number {
+        WRITE => read_write(payload, tree),
+        CREATE_TREE => {
+            let name = std::str::from_utf8(payload.bytes()?);
+            let name = name.map_err(|_| start.broken("a name is not UTF-8"))?;
+            Ok(Record::CreateTree { tree, name })
+        }
+        DROP_TREE => Ok(Record::DropTree { tree }),
+        _ => Err(start.broken("the kind of a record is unknown")),
+    }
+}
+
+fn read_write<'a>(payload: &mut Decoder<'a>, tree: TreeId) -> Result<Record<'a>, Corruption> {
+    let start = *payload;
+    let kind = payload.u8()?;
+    let key_bytes = payload.count(KEY_BYTES_MAX.min(payload.remaining()))?;
+    let key = payload.take(key_bytes)?;
+    let value_bytes = payload.count(VALUE_BYTES_MAX.min(payload.remaining()))?;
+    let op = Op::from_parts(kind, payload.take(value_bytes)?);
+    let op = op.ok_or_else(|| start.broken("the kind of an op is unknown"))?;
+    Ok(Record::Write { tree, key, op })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encode(records: &[Record<'_>]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        for record in records {
+            encode_record(&mut payload, record);
+        }
+        payload
+    }
+
+    #[test]
+    fn records_come_back_in_order() {
+        let tree = TreeId::from_raw(300);
+        let records = [
+            Record::CreateTree { tree, name: "bäume" },
+            Record::Write { tree, key: b"k", op: Op::Put(b"v") },
+            Record::Write { tree, key: b"", op: Op::Put(b"") },
+            Record::Write { tree, key: b"k", op: Op::Delete },
+            Record::DropTree { tree },
+        ];
+        let payload = encode(&records);
+        let read: Result<Vec<_>, _> = Records::new(&payload).collect();
+        assert_eq!(read.as_deref(), Ok(&records[..]));
+    }
+
+    #[test]
+    fn nothing_follows_a_broken_record() {
+        let mut payload = vec![9, 0];
+        encode_record(&mut payload, &Record::DropTree { tree: TreeId::ZERO });
+        let read: Vec<_> = Records::new(&payload).collect();
+        assert_eq!(
+            read,
+            [Err(Corruption::new("log record", 0, "the kind of a record is unknown"))]
+        );
+    }
+
+    #[test]
+    fn a_name_is_utf_8() {
+        let read: Vec<_> = Records::new(&[CREATE_TREE, 1, 1, 0xff]).collect();
+        assert_eq!(read, [Err(Corruption::new("log record", 0, "a name is not UTF-8"))]);
+    }
+
+    #[test]
+    fn a_delete_carries_nothing() {
+        let read: Vec<_> = Records::new(&[WRITE, 1, 2, 1, b'k', 1, b'v']).collect();
+        assert!(matches!(read[..], [Err(_)]));
+    }
+
+    #[test]
+    fn keys_beyond_the_limit_are_refused() {
+        let key = vec![0; KEY_BYTES_MAX + 1];
+        let payload = encode(&[Record::Write { tree: TreeId::ZERO, key: &key, op: Op::Delete }]);
+        assert!(matches!(Records::new(&payload).next(), Some(Err(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn writes_round_trip(
+            tree in any::<u64>(),
+            key in prop::collection::vec(any::<u8>(), 0..40),
+            value in prop::option::of(prop::collection::vec(any::<u8>(), 0..200)),
+        ) {
+            let op = value.as_deref().map_or(Op::Delete, Op::Put);
+            let record = Record::Write { tree: TreeId::from_raw(tree), key: &key, op };
+            let payload = encode(&[record]);
+            prop_assert_eq!(Records::new(&payload).collect::<Vec<_>>(), vec![Ok(record)]);
+        }
+
+        #[test]
+        fn any_bytes_read_or_fail(payload in prop::collection::vec(any::<u8>(), 0..100)) {
+            // Each record takes at least two bytes, so this also ends soon.
+            prop_assert!(Records::new(&payload).count() <= 50);
+        }
+
+        #[test]
+        fn small_numbers_read_or_fail(payload in prop::collection::vec(0u8..5, 0..100)) {
+            let mut messages = 0;
+            for record in Records::new(&payload).flatten() {
+                messages += usize::from(matches!(record, Record::Write { .. }));
+            }
+            prop_assert!(messages <= 50);
+        }
+    }
+}

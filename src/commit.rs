@@ -1,0 +1,289 @@
+//! Commits: from a batch to the log, the memtable, and what readers see.
+//!
+//! ```text
+//! queue -> leader: number, encode one frame, append, insert, make visible -> followers wake
+//!                                                        `-> whoever asked: wait for the sync
+//! ```
+//!
+//! Leading is a role, not a lock: nobody holds a mutex while the leader writes. Syncs are apart from
+//! it, so that the next group is appended while the last one is being synced.
+
+use std::sync::Arc;
+
+use sapwood_cachetable::Fault;
+use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
+use sapwood_serialize::{Corruption, FrameKind, Lsn, Msn, Record, Records, TreeId, begin_frame};
+
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::memtable::Memtable;
+
+/// How much a commit survives once it has returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// A crash of the process, not a power cut: handed to the system, not synced.
+    #[default]
+    Buffered,
+    /// A power cut: written and synced. Commits of several threads share a sync.
+    Synced,
+    /// Nothing before the next checkpoint: it is not logged. For bulk work that can be repeated. A
+    /// crash loses the whole batch, never a part, and may keep later logged ones.
+    NoWal,
+}
+
+/// Encoded records that wait for a leader.
+struct Pending {
+    records: Vec<u8>,
+    logging: Logging,
+    outcome: Mutex<Option<std::result::Result<Lsn, Fault>>>,
+}
+
+/// Whether records go into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Logging {
+    Logged,
+    Unlogged,
+}
+
+#[derive(Default)]
+struct Queue {
+    is_led: bool,
+    waiting: Vec<Arc<Pending>>,
+}
+
+/// Where commits line up.
+pub(crate) struct Line {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    /// What only the leader touches.
+    leader: Mutex<Leader>,
+}
+
+struct Leader {
+    next_msn: Msn,
+    frame: Vec<u8>,
+}
+
+impl Line {
+    pub(crate) fn new(next_msn: Msn) -> Line {
+        Line {
+            queue: Mutex::new(Rank::JobQueue, Queue::default()),
+            changed: Condvar::new(),
+            leader: Mutex::new(Rank::WalBuffer, Leader { next_msn, frame: Vec::new() }),
+        }
+    }
+
+    /// Every message so far has a smaller number. Only exact while nobody leads.
+    pub(crate) fn next_msn(&self) -> Msn {
+        self.leader.lock().next_msn
+    }
+
+    /// Becomes the leader at once, or lines up `pending` and returns when it was committed by
+    /// another leader; `None` when the caller is to lead itself.
+    fn line_up(&self, make: &dyn Fn() -> Pending) -> Option<std::result::Result<Lsn, Fault>> {
+        let mut queue = self.queue.lock();
+        if !queue.is_led {
+            queue.is_led = true;
+            return None;
+        }
+        let pending = Arc::new(make());
+        queue.waiting.push(pending.clone());
+        loop {
+            self.changed.wait(&mut queue);
+            if let Some(outcome) = pending.outcome.lock().take() {
+                return Some(outcome);
+            }
+            if !queue.is_led {
+                queue.is_led = true;
+                queue.waiting.retain(|other| !Arc::ptr_eq(other, &pending));
+                return None;
+            }
+        }
+    }
+
+    /// Waits until nobody leads, and leads; for work that must not run beside a commit.
+    pub(crate) fn lead<T>(&self, work: impl FnOnce() -> T) -> T {
+        let mut queue = self.queue.lock();
+        while queue.is_led {
+            self.changed.wait(&mut queue);
+        }
+        queue.is_led = true;
+        drop(queue);
+        let _resign = Resign(self);
+        work()
+    }
+}
+
+/// Gives the lead back, also when the work panics.
+struct Resign<'a>(&'a Line);
+
+impl Drop for Resign<'_> {
+    fn drop(&mut self) {
+        self.0.queue.lock().is_led = false;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Engine {
+    /// Commits records that `encode` writes, `bytes` of them; returns when they are visible and as
+    /// durable as asked.
+    pub(crate) fn commit(
+        &self,
+        bytes: usize,
+        durability: Durability,
+        encode: &dyn Fn(&mut Vec<u8>),
+    ) -> Result<()> {
+        self.admit(bytes as u64)?;
+        let logging = match durability {
+            Durability::NoWal => Logging::Unlogged,
+            Durability::Buffered | Durability::Synced => Logging::Logged,
+        };
+        let pending = || {
+            let mut records = Vec::with_capacity(bytes);
+            encode(&mut records);
+            Pending { records, logging, outcome: Mutex::new(Rank::Storage, None) }
+        };
+        let committed = match self.line.line_up(&pending) {
+            Some(outcome) => outcome,
+            None => {
+                let _resign = Resign(&self.line);
+                self.lead_group(logging, encode)
+            }
+        };
+        let end = committed.map_err(indeterminate)?;
+        if durability == Durability::Synced {
+            self.log.sync_to(end).map_err(indeterminate)?;
+        }
+        Ok(())
+    }
+
+    /// Commits the caller's records with those of everybody who waits.
+    fn lead_group(
+        &self,
+        logging: Logging,
+        encode: &dyn Fn(&mut Vec<u8>),
+    ) -> std::result::Result<Lsn, Fault> {
+        let waiting = std::mem::take(&mut self.line.queue.lock().waiting);
+        let alike = |pending: &&Arc<Pending>| pending.logging == logging;
+        let outcome = self.commit_group(logging, &mut |frame| {
+            encode(frame);
+            waiting.iter().filter(alike).for_each(|pending| frame.extend(&pending.records));
+        });
+        let mut other = None;
+        for pending in &waiting {
+            let told = if pending.logging == logging {
+                outcome.clone()
+            } else {
+                let rest = other.get_or_insert_with(|| {
+                    let rest = waiting.iter().filter(|pending| pending.logging != logging);
+                    self.commit_group(opposite(logging), &mut |frame| {
+                        rest.clone().for_each(|pending| frame.extend(&pending.records));
+                    })
+                });
+                rest.clone()
+            };
+            *pending.outcome.lock() = Some(told);
+        }
+        outcome
+    }
+
+    /// The leader's work for one frame: log it, insert it, make it visible.
+    fn commit_group(
+        &self,
+        logging: Logging,
+        encode: &mut dyn FnMut(&mut Vec<u8>),
+    ) -> std::result::Result<Lsn, Fault> {
+        self.table.poison().check()?;
+        self.seal_if_full()?;
+        let mut leader = self.line.leader.lock();
+        let mut frame = std::mem::take(&mut leader.frame);
+        let first = leader.next_msn;
+        drop(leader);
+        frame.clear();
+        begin_frame(&mut frame);
+        let start = frame.len();
+        encode(&mut frame);
+        let records = start..frame.len();
+        let view = self.views.load();
+        view.active.promise(&self.table, (records.len()) as u64)?;
+        let end = match logging {
+            Logging::Logged => {
+                self.log.make_room(frame.len() as u64 + 8)?;
+                self.log.append(FrameKind::Group, first, &mut frame)?
+            }
+            Logging::Unlogged => self.log.end(),
+        };
+        let next = self.apply(&frame[records], first, &view.active.memtable)?;
+        drop(view);
+        self.keep_small(&mut frame);
+        let mut leader = self.line.leader.lock();
+        leader.next_msn = next;
+        leader.frame = frame;
+        drop(leader);
+        self.views.advance(Msn::from_raw(next.to_raw() - 1));
+        Ok(end)
+    }
+
+    fn apply(
+        &self,
+        records: &[u8],
+        first: Msn,
+        memtable: &Memtable,
+    ) -> std::result::Result<Msn, Fault> {
+        let mut msn = first;
+        for record in Records::new(records) {
+            let record = record?;
+            if let Record::Write { key, op, .. } = &record {
+                self.counters.user_bytes.add((key.len() + op.payload().len()) as u64);
+            }
+            msn = apply_record(&record, msn, memtable, &|tree, name| self.plant(tree, name))?;
+        }
+        Ok(msn)
+    }
+
+    /// A frame that one huge batch has blown up is not kept.
+    fn keep_small(&self, frame: &mut Vec<u8>) {
+        if frame.capacity() > 1 << 20 {
+            *frame = Vec::new();
+        }
+    }
+}
+
+/// Does what one record says; a message gets the number `msn`. Returns the next number.
+pub(crate) fn apply_record(
+    record: &Record<'_>,
+    msn: Msn,
+    memtable: &Memtable,
+    plant: &dyn Fn(TreeId, &str),
+) -> std::result::Result<Msn, Fault> {
+    match *record {
+        Record::Write { tree, key, op } => {
+            memtable.insert(tree, key, msn, op);
+            Ok(msn.next())
+        }
+        Record::CreateTree { tree, name } => {
+            plant(tree, name);
+            Ok(msn)
+        }
+        Record::DropTree { .. } => {
+            let rule = "it drops a tree, which this version never writes";
+            Err(Corruption::new("log record", 0, rule).into())
+        }
+    }
+}
+
+fn opposite(logging: Logging) -> Logging {
+    match logging {
+        Logging::Logged => Logging::Unlogged,
+        Logging::Unlogged => Logging::Logged,
+    }
+}
+
+/// A commit whose write or sync failed may or may not be found later; one that was refused before
+/// any write was not made.
+fn indeterminate(fault: Fault) -> Error {
+    match fault {
+        Fault::Io { .. } => Error::new(Kind::Indeterminate(fault)),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,181 @@
+//! How a database is opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sapwood_cachetable::budget::Budget;
+use sapwood_cachetable::storage::{FileStorage, MemoryStorage};
+use sapwood_flusher::Limits;
+use sapwood_serialize::Storage;
+
+use crate::database::Database;
+use crate::error::{Error, Kind, Result};
+
+/// Who does the work that nobody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Background {
+    /// This many flusher threads, besides one for checkpoints.
+    Threads(usize),
+    /// Nobody: [`Database::maintain`](crate::Database::maintain) does it on the caller's thread, and
+    /// a writer at the limit does what is needed to go on. The whole engine is then deterministic.
+    Manual,
+}
+
+enum Place {
+    Folder(PathBuf),
+    Storage(Arc<dyn Storage>),
+}
+
+/// What to open, and how; every setting has a default.
+///
+/// ```
+/// # fn main() -> sapwood::Result<()> {
+/// # let folder = std::env::temp_dir().join(format!("sapwood-config-{}", std::process::id()));
+/// let db = sapwood::Config::new(&folder).cache_mib(32).open()?;
+/// # db.close()?;
+/// # std::fs::remove_dir_all(&folder).ok();
+/// # Ok(())
+/// # }
+/// ```
+pub struct Config {
+    place: Place,
+    pub(crate) cache_bytes: u64,
+    pub(crate) background: Background,
+    pub(crate) checkpoint_bytes: Option<u64>,
+    pub(crate) limits: Limits,
+    create: Create,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Create {
+    IfAbsent,
+    Never,
+}
+
+impl Config {
+    /// A database in `folder`, which is created when absent.
+    pub fn new(folder: impl AsRef<Path>) -> Config {
+        Config::at(Place::Folder(folder.as_ref().to_owned()))
+    }
+
+    /// A database in memory alone; it is gone with its last handle.
+    pub fn in_memory() -> Config {
+        Config::on(Arc::new(MemoryStorage::new()))
+    }
+
+    /// A database on any [`Storage`], such as a simulated disk.
+    pub fn on(storage: Arc<dyn Storage>) -> Config {
+        Config::at(Place::Storage(storage))
+    }
+
+    fn at(place: Place) -> Config {
+        Config {
+            place,
+            cache_bytes: 128 << 20,
+            background: Background::Threads(default_threads()),
+            checkpoint_bytes: None,
+            limits: Limits::default(),
+            create: Create::IfAbsent,
+        }
+    }
+
+    /// The one memory budget, in bytes: memtables, pages, directories, work in progress. Resident
+    /// memory stays within 1.1 times of it plus 16 MiB. Default 128 MiB, at least 8 MiB.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Config {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// [`Config::cache_bytes`] in MiB.
+    #[must_use]
+    pub fn cache_mib(self, mib: u64) -> Config {
+        self.cache_bytes(mib.saturating_mul(1 << 20))
+    }
+
+    /// Who does the background work. Default: one thread less than the machine has cores, at least
+    /// one, at most eight.
+    #[must_use]
+    pub fn background(mut self, background: Background) -> Config {
+        self.background = background;
+        self
+    }
+
+    /// A checkpoint is taken each time about this many bytes were written by users. It bounds what
+    /// recovery has to replay. Default: twice the cache, within 64 MiB and 1 GiB.
+    #[must_use]
+    pub fn checkpoint_bytes(mut self, bytes: u64) -> Config {
+        self.checkpoint_bytes = Some(bytes);
+        self
+    }
+
+    /// Opens only what is there: a missing database is an error instead of a new one.
+    #[must_use]
+    pub fn existing(mut self) -> Config {
+        self.create = Create::Never;
+        self
+    }
+
+    /// Sizes so small that a few dozen keys make a tree of height 2, for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn tiny(mut self) -> Config {
+        self.limits = Limits::tiny();
+        self
+    }
+
+    /// Opens the database, recovering it if it was not closed.
+    ///
+    /// # Errors
+    /// When an option is refused, the folder cannot be used, another process has it, its files are
+    /// not a database's, are of a newer format or damaged.
+    pub fn open(self) -> Result<Database> {
+        self.check()?;
+        let storage = self.storage()?;
+        Database::open_on(storage, &self)
+    }
+
+    fn check(&self) -> Result<()> {
+        let refuse = |option, reason: String| Err(Error::new(Kind::Option { option, reason }));
+        let tiny = self.limits == Limits::tiny();
+        if self.cache_bytes < Budget::BYTES_MIN && !tiny {
+            let reason = format!("{} bytes are below the least, 8 MiB", self.cache_bytes);
+            return refuse("cache_bytes", reason);
+        }
+        if self.cache_bytes > 1 << 50 {
+            return refuse("cache_bytes", "it is more than any machine has".into());
+        }
+        if self.background == Background::Threads(0) {
+            let reason = "0 threads would never flush; use Background::Manual to do it yourself";
+            return refuse("background", reason.into());
+        }
+        Ok(())
+    }
+
+    fn storage(&self) -> Result<Arc<dyn Storage>> {
+        let folder = match &self.place {
+            Place::Storage(storage) => return Ok(storage.clone()),
+            Place::Folder(folder) => folder,
+        };
+        let opened = match self.create {
+            Create::IfAbsent => FileStorage::open(folder),
+            Create::Never => FileStorage::open_existing(folder),
+        };
+        let failed = |source| Kind::Open { folder: folder.display().to_string(), source };
+        Ok(Arc::new(opened.map_err(|source| Error::new(failed(source)))?))
+    }
+
+    pub(crate) fn may_create(&self) -> bool {
+        self.create == Create::IfAbsent
+    }
+
+    pub(crate) fn checkpoint_every(&self) -> u64 {
+        let default = (2 * self.cache_bytes).clamp(64 << 20, 1 << 30);
+        self.checkpoint_bytes.unwrap_or(default)
+    }
+}
+
+fn default_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.saturating_sub(1).clamp(1, 8)
+}

@@ -1,0 +1,212 @@
+//! The handle to an open database.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sapwood_cachetable::sync::{Mutex, Rank};
+use sapwood_flusher::Outcome;
+use sapwood_serialize::superblock::Session;
+use sapwood_serialize::{Record, Storage, encode_record};
+
+use crate::background::Threads;
+use crate::batch::Batch;
+use crate::commit::Durability;
+use crate::config::{Background, Config};
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::recovery;
+use crate::tree::Tree;
+
+/// An open database: named trees, one log, one folder.
+///
+/// A handle is cheap to clone and can be sent anywhere. The database is closed by
+/// [`Database::close`], or, without a word about errors, when the last handle (trees and iterators
+/// included) is dropped. One process has a database open at a time.
+///
+/// ```
+/// # fn main() -> sapwood::Result<()> {
+/// let db = sapwood::Config::in_memory().open()?;
+/// let tree = db.tree("default")?;
+/// tree.insert("key", "value")?;
+/// assert_eq!(tree.get("key")?.as_deref(), Some(&b"value"[..]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Database(pub(crate) Arc<Shared>);
+
+/// What all handles share.
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    threads: Mutex<Option<Threads>>,
+    /// One tree is created at a time, so that no two get one id.
+    creating: Mutex<()>,
+}
+
+impl Database {
+    /// Opens the database in `folder` with default settings; creates it when absent.
+    ///
+    /// # Errors
+    /// See [`Config::open`].
+    pub fn open(folder: impl AsRef<Path>) -> Result<Database> {
+        Config::new(folder).open()
+    }
+
+    pub(crate) fn open_on(storage: Arc<dyn Storage>, config: &Config) -> Result<Database> {
+        let engine = Arc::new(recovery::open(storage, config)?);
+        let threads = match config.background {
+            Background::Manual => None,
+            Background::Threads(count) => Some(Threads::start(&engine, count)?),
+        };
+        Ok(Database(Arc::new(Shared {
+            engine,
+            threads: Mutex::new(Rank::Storage, threads),
+            creating: Mutex::new(Rank::Catalog, ()),
+        })))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// The tree `name`, created when absent. Creating is logged like a buffered write.
+    ///
+    /// # Errors
+    /// When the name is empty, longer than 255 bytes, or the creation cannot be logged.
+    pub fn tree(&self, name: &str) -> Result<Tree> {
+        self.engine().check_open()?;
+        if let Some(tree) = self.find_tree(name) {
+            return Ok(tree);
+        }
+        check_name(name)?;
+        let _creating = self.0.creating.lock();
+        if let Some(tree) = self.find_tree(name) {
+            return Ok(tree);
+        }
+        let tree = self.engine().views.load().forest.next_tree;
+        self.engine().commit(name.len() + 16, Durability::Buffered, &|out| {
+            encode_record(out, &Record::CreateTree { tree, name });
+        })?;
+        Ok(Tree::new(self.clone(), tree, name))
+    }
+
+    /// The tree `name`; an error when there is none.
+    ///
+    /// # Errors
+    /// When there is no such tree.
+    pub fn existing_tree(&self, name: &str) -> Result<Tree> {
+        self.engine().check_open()?;
+        self.find_tree(name).ok_or_else(|| Error::new(Kind::NoSuchTree(name.to_owned())))
+    }
+
+    fn find_tree(&self, name: &str) -> Option<Tree> {
+        let view = self.engine().views.load();
+        let known = view.forest.trees.values().find(|tree| tree.options.name == name);
+        known.map(|tree| Tree::new(self.clone(), tree.id, name))
+    }
+
+    /// The names of all trees, in alphabetical order.
+    pub fn tree_names(&self) -> Vec<String> {
+        let view = self.engine().views.load();
+        let names = view.forest.trees.values().map(|tree| tree.options.name.clone());
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// An empty batch; what is put into it is committed in one step, over any trees.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.clone())
+    }
+
+    /// Makes every commit that has returned survive a power cut. One sync of the log; commits
+    /// without a log ([`Durability::NoWal`]) need [`Database::checkpoint`].
+    ///
+    /// # Errors
+    /// When the sync fails; the database then takes no more writes.
+    pub fn sync(&self) -> Result<()> {
+        self.engine().check_open()?;
+        let log = &self.engine().log;
+        Ok(log.sync_to(log.end())?)
+    }
+
+    /// Moves everything into the trees and makes it the state that the next opening finds, without
+    /// a replay. Writes go on meanwhile. Costs the writing of what is not on disk yet, and two
+    /// syncs.
+    ///
+    /// # Errors
+    /// When the disk is full (the previous checkpoint stays), or a write or sync fails.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.engine().check_open()?;
+        self.engine().spill_all()?;
+        Ok(self.engine().checkpoint_step(Session::Open)?)
+    }
+
+    /// Does up to `steps` steps of background work on this thread; returns how many there were to
+    /// do. For [`Background::Manual`], where nobody else does it.
+    ///
+    /// # Errors
+    /// When a step fails; one that found the disk full can be tried again.
+    pub fn maintain(&self, steps: usize) -> Result<usize> {
+        self.engine().check_open()?;
+        for done in 0..steps {
+            if self.engine().step()? != Outcome::Done {
+                self.engine().mark_idle()?;
+                return Ok(done);
+            }
+        }
+        Ok(steps)
+    }
+
+    /// Moves what is in memory into the trees, takes a last checkpoint, removes the log and lets go
+    /// of the folder. Every later use of any handle fails.
+    ///
+    /// # Errors
+    /// When something cannot be written; what was durable before stays so.
+    pub fn close(self) -> Result<()> {
+        self.0.stop_threads();
+        self.0.engine.close()
+    }
+
+    /// Lets go of the folder without writing anything more, as if the process had been killed.
+    #[doc(hidden)]
+    pub fn abandon(self) {
+        self.0.stop_threads();
+        self.0.engine.abandon();
+    }
+}
+
+impl Shared {
+    fn stop_threads(&self) {
+        let threads = self.threads.lock().take();
+        if let Some(threads) = threads {
+            threads.stop(&self.engine);
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop_threads();
+        if !self.engine.is_closed() && !std::thread::panicking() {
+            // Nobody is left to tell; the log has what a later opening needs.
+            let _ = self.engine.close();
+        }
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let folder = self.engine().table.storage().describe();
+        f.debug_struct("Database").field("folder", &folder).finish_non_exhaustive()
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let refuse = |reason: &str| Err(Error::new(Kind::TreeName(reason.to_owned())));
+    match name.len() {
+        0 => refuse("it is empty"),
+        1..=255 => Ok(()),
+        _ => refuse("it has more than 255 bytes"),
+    }
+}

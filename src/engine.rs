@@ -1,0 +1,407 @@
+//! The engine behind the handles: the view, the log, the cachetable and the mover, and the steps
+//! that move them on.
+//!
+//! Every background action is a step: [`Engine::step`] does the most urgent one. Threads loop over
+//! it; in manual mode the caller does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use sapwood_cachetable::ledger::Change;
+use sapwood_cachetable::stats::Counter;
+use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
+use sapwood_cachetable::{Cachetable, Captured, Fault, Flip};
+use sapwood_flusher::{Forest, Mover, Outcome};
+use sapwood_serialize::catalog_image::{CatalogTree, CompressionOption, TreeOptions};
+use sapwood_serialize::node::{Edge, Node};
+use sapwood_serialize::run::Run;
+use sapwood_serialize::superblock::{Session, Superblock};
+use sapwood_serialize::{FrameKind, Msn, StorageLock, TreeId, begin_frame};
+
+use crate::commit::Line;
+use crate::config::Background;
+use crate::error::{Error, Kind, Result};
+use crate::generation::Generation;
+use crate::throttle::Throttle;
+use crate::view::{View, ViewCell};
+use crate::wal::Log;
+
+/// What the engine counts besides what the crates below count.
+#[derive(Debug, Default)]
+pub(crate) struct EngineCounters {
+    /// Bytes of keys and values that users wrote.
+    pub(crate) user_bytes: Counter,
+    /// Generations sealed.
+    pub(crate) seals: Counter,
+}
+
+/// An open database.
+pub(crate) struct Engine {
+    // Constant after construction.
+    pub(crate) table: Arc<Cachetable>,
+    pub(crate) views: Arc<ViewCell>,
+    pub(crate) mover: Mover,
+    pub(crate) log: Log,
+    pub(crate) background: Background,
+    checkpoint_every: u64,
+    // Synchronised by themselves.
+    pub(crate) line: Line,
+    pub(crate) throttle: Throttle,
+    pub(crate) counters: EngineCounters,
+    /// The newest superblock; held by whoever takes a checkpoint.
+    pub(crate) superblock: Mutex<Superblock>,
+    checkpointing: AtomicBool,
+    spilling: AtomicBool,
+    /// User bytes at the last checkpoint's cut.
+    checkpointed_at: AtomicU64,
+    closed: AtomicBool,
+    pauses: AtomicU64,
+    /// Told whenever something was done or is to be done.
+    pub(crate) bell: Bell,
+    pub(crate) panicked: Mutex<Option<String>>,
+    // Last, so that the folder is free when everything else is gone.
+    lock: Mutex<Option<Box<dyn StorageLock>>>,
+}
+
+/// What an engine is made of.
+pub(crate) struct Parts {
+    pub(crate) table: Arc<Cachetable>,
+    pub(crate) views: Arc<ViewCell>,
+    pub(crate) mover: Mover,
+    pub(crate) log: Log,
+    pub(crate) superblock: Superblock,
+    pub(crate) next_msn: Msn,
+    pub(crate) background: Background,
+    pub(crate) checkpoint_every: u64,
+    pub(crate) lock: Box<dyn StorageLock>,
+}
+
+impl Engine {
+    pub(crate) fn new(parts: Parts) -> Engine {
+        Engine {
+            table: parts.table,
+            views: parts.views,
+            mover: parts.mover,
+            log: parts.log,
+            background: parts.background,
+            checkpoint_every: parts.checkpoint_every,
+            line: Line::new(parts.next_msn),
+            throttle: Throttle::default(),
+            counters: EngineCounters::default(),
+            superblock: Mutex::new(Rank::Claims, parts.superblock),
+            checkpointing: AtomicBool::new(false),
+            spilling: AtomicBool::new(false),
+            checkpointed_at: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            pauses: AtomicU64::new(0),
+            bell: Bell::default(),
+            panicked: Mutex::new(Rank::Storage, None),
+            lock: Mutex::new(Rank::Storage, Some(parts.lock)),
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(Kind::Closed));
+        }
+        match &*self.panicked.lock() {
+            Some(what) => Err(Error::new(Kind::Panicked(what.clone()))),
+            None => Ok(()),
+        }
+    }
+
+    // ----- generations ---------------------------------------------------------------------------
+
+    /// The leader's: seals the active generation when it is full and may be.
+    pub(crate) fn seal_if_full(&self) -> std::result::Result<(), Fault> {
+        let is_due = {
+            let view = self.views.load();
+            let full = view.active.memtable.bytes() as u64 >= self.table.budget().memtable();
+            full && view.sealed.len() < SEALED_MAX
+        };
+        if is_due { self.seal() } else { Ok(()) }
+    }
+
+    /// The leader's: closes the active generation and opens the next.
+    pub(crate) fn seal(&self) -> std::result::Result<(), Fault> {
+        self.log.seal()?;
+        let next_msn = self.line.next_msn();
+        let ledger = self.table.ledger();
+        let current = self.views.load();
+        current.active.seal(Msn::from_raw(next_msn.to_raw() - 1));
+        let next = Generation::new(current.active.id.next(), next_msn, &self.table);
+        let mut sealed = current.sealed.clone();
+        sealed.push(current.active.clone());
+        let forest = current.forest.clone();
+        let old = self.views.store(View { forest, sealed, active: Arc::new(next) });
+        drop(ledger);
+        drop((current, old));
+        self.counters.seals.add(1);
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// Makes an empty tree part of the view; nothing when it is there already.
+    pub(crate) fn plant(&self, tree: TreeId, name: &str) {
+        plant(&self.table, &self.views, tree, name);
+    }
+
+    // ----- steps ---------------------------------------------------------------------------------
+
+    /// Lets no step begin until the returned value is dropped.
+    pub(crate) fn pause(&self) -> Pause<'_> {
+        self.pauses.fetch_add(1, Ordering::AcqRel);
+        Pause(self)
+    }
+
+    /// Whether steps may begin.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.pauses.load(Ordering::Acquire) > 0
+    }
+
+    /// Does the most urgent thing that is due, if any.
+    pub(crate) fn step(&self) -> std::result::Result<Outcome, Fault> {
+        self.table.poison().check()?;
+        if self.is_paused() {
+            return Ok(Outcome::Nothing);
+        }
+        if self.spill_step()? == Outcome::Done {
+            return Ok(Outcome::Done);
+        }
+        let moved = self.mover.step()?;
+        if moved == Outcome::Done {
+            self.bell.ring();
+            return Ok(Outcome::Done);
+        }
+        if self.log.lacks_next() {
+            self.line.lead(|| self.log.prepare_next())?;
+        }
+        if self.background == Background::Manual && self.checkpoint_is_due() {
+            self.checkpoint_step(Session::Open)?;
+            return Ok(Outcome::Done);
+        }
+        Ok(moved)
+    }
+
+    /// Spills the oldest sealed generation, if there is one and nobody else does.
+    pub(crate) fn spill_step(&self) -> std::result::Result<Outcome, Fault> {
+        if self.views.load().sealed.is_empty() || !self.mover.has_room_for_spill() {
+            return Ok(Outcome::Nothing);
+        }
+        self.spill_oldest()
+    }
+
+    /// The same, whatever the trees look like.
+    pub(crate) fn spill_oldest(&self) -> std::result::Result<Outcome, Fault> {
+        if self.spilling.swap(true, Ordering::AcqRel) {
+            return Ok(Outcome::Busy);
+        }
+        let _done = Lower(&self.spilling);
+        let Some(oldest) = self.views.load().sealed.first().cloned() else {
+            return Ok(Outcome::Nothing);
+        };
+        let outcome = self.mover.spill(&*oldest)?;
+        self.bell.ring();
+        Ok(outcome)
+    }
+
+    /// Seals what is active and spills everything, so that the trees have it all.
+    pub(crate) fn spill_all(&self) -> std::result::Result<(), Fault> {
+        if !self.views.load().active.memtable.is_empty() {
+            self.line.lead(|| {
+                let is_empty = self.views.load().active.memtable.is_empty();
+                if is_empty { Ok(()) } else { self.seal() }
+            })?;
+        }
+        let last = self.views.load().sealed.last().map(|generation| generation.id);
+        let Some(last) = last else { return Ok(()) };
+        while self.views.load().sealed.first().is_some_and(|oldest| oldest.id <= last) {
+            if self.spill_oldest()? == Outcome::Busy {
+                self.bell.wait(Duration::from_millis(10));
+            }
+        }
+        Ok(())
+    }
+
+    // ----- checkpoints ---------------------------------------------------------------------------
+
+    /// Whether enough was written since the last checkpoint.
+    pub(crate) fn checkpoint_is_due(&self) -> bool {
+        let written = self.counters.user_bytes.get();
+        written - self.checkpointed_at.load(Ordering::Relaxed) >= self.checkpoint_every
+    }
+
+    /// Takes a checkpoint of what is in the trees now; waits for one that is under way.
+    pub(crate) fn checkpoint_step(&self, session: Session) -> std::result::Result<(), Fault> {
+        while self.checkpointing.swap(true, Ordering::AcqRel) {
+            self.bell.wait(Duration::from_millis(10));
+        }
+        let _done = Lower(&self.checkpointing);
+        let before = *self.superblock.lock();
+        let flip = Flip { sequence: before.sequence + 1, epoch: self.log.epoch(), session };
+        let written = self.counters.user_bytes.get();
+        let superblock = self.table.checkpoint(flip, |_| self.capture(session), &|| {
+            self.log.sync_to(self.log.end())?;
+            Ok(self.log.durable())
+        })?;
+        *self.superblock.lock() = superblock;
+        self.checkpointed_at.store(written, Ordering::Relaxed);
+        self.log.trim(superblock.first_generation)?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// What a checkpoint keeps of the current view; under the publish mutex.
+    fn capture(&self, session: Session) -> Captured {
+        let view = self.views.load();
+        let oldest = view.sealed.first().unwrap_or(&view.active);
+        let first_generation = match session {
+            Session::Open => oldest.id,
+            // Nothing is left to replay, and no file will be there to look for.
+            Session::Closed => oldest.id.next(),
+        };
+        Captured {
+            trees: view.forest.trees.values().cloned().collect(),
+            next_tree: view.forest.next_tree,
+            first_generation,
+            next_msn: self.views.visible().next(),
+        }
+    }
+
+    /// Writes a mark when nobody has written for a while: it tells recovery how far the log was
+    /// durable, which otherwise only the next frame would.
+    pub(crate) fn mark_idle(&self) -> std::result::Result<(), Fault> {
+        if !self.log.wants_mark() {
+            return Ok(());
+        }
+        self.line.lead(|| {
+            if !self.log.wants_mark() {
+                return Ok(());
+            }
+            let mut frame = Vec::new();
+            begin_frame(&mut frame);
+            self.log.make_room(frame.len() as u64 + 8)?;
+            self.log.append(FrameKind::Mark, self.line.next_msn(), &mut frame).map(|_| ())
+        })
+    }
+
+    // ----- closing -------------------------------------------------------------------------------
+
+    /// Everything into the trees, a last checkpoint, no log, no free tail. Once.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let closed = self.close_files();
+        drop(self.lock.lock().take());
+        Ok(closed?)
+    }
+
+    fn close_files(&self) -> std::result::Result<(), Fault> {
+        self.table.poison().check()?;
+        if self.panicked.lock().is_some() {
+            return Ok(());
+        }
+        self.spill_all()?;
+        self.checkpoint_step(Session::Closed)?;
+        let first = self.superblock.lock().first_generation.next();
+        self.log.trim(first)?;
+        self.table.cut_file()
+    }
+
+    /// Lets go of the files without writing anything, as a crash would.
+    pub(crate) fn abandon(&self) {
+        self.closed.store(true, Ordering::Release);
+        drop(self.lock.lock().take());
+    }
+
+    /// Whether it was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+/// Makes an empty tree part of the view; nothing when it is there already, as it may be in a replay.
+pub(crate) fn plant(table: &Cachetable, views: &ViewCell, tree: TreeId, name: &str) {
+    let block = table.name_block();
+    let leaf = table.new_node(block, Node::Leaf(Run::default()));
+    let mut ledger = table.ledger();
+    let current = views.load();
+    let mut known = current.forest.trees.values();
+    if known.any(|known| known.id == tree || known.options.name == name) {
+        return;
+    }
+    let change = Change { nodes: vec![leaf.clone()], ..Change::default() };
+    let mut forest = Forest::clone(&current.forest);
+    let options = TreeOptions { name: name.to_owned(), compression: CompressionOption::Lz4 };
+    let top = Arc::new(Edge::new(leaf, Vec::new()));
+    forest.trees.insert(tree, CatalogTree { id: tree, options: Arc::new(options), top });
+    forest.next_tree = forest.next_tree.max(tree.next());
+    forest.token = ledger.publish(change);
+    let (sealed, active) = (current.sealed.clone(), current.active.clone());
+    let old = views.store(View { forest: Arc::new(forest), sealed, active });
+    drop(ledger);
+    drop((current, old));
+}
+
+/// No more generations than this wait for a spill.
+pub(crate) const SEALED_MAX: usize = 2;
+
+/// While it lives, background work pauses.
+pub(crate) struct Pause<'a>(&'a Engine);
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        self.0.pauses.fetch_sub(1, Ordering::AcqRel);
+        self.0.bell.ring();
+    }
+}
+
+/// Lowers a flag when dropped.
+struct Lower<'a>(&'a AtomicBool);
+
+impl Drop for Lower<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Wakes those who wait for something to be done, or to do.
+pub(crate) struct Bell {
+    rings: Mutex<u64>,
+    rung: Condvar,
+}
+
+impl Default for Bell {
+    fn default() -> Bell {
+        Bell { rings: Mutex::new(Rank::Storage, 0), rung: Condvar::new() }
+    }
+}
+
+impl Bell {
+    /// Wakes everyone who waits.
+    pub(crate) fn ring(&self) {
+        *self.rings.lock() += 1;
+        self.rung.notify_all();
+    }
+
+    /// How often it was rung.
+    pub(crate) fn count(&self) -> u64 {
+        *self.rings.lock()
+    }
+
+    /// Waits for the next ring, or for `time`.
+    pub(crate) fn wait(&self, time: Duration) {
+        let mut rings = self.rings.lock();
+        self.rung.wait_for(&mut rings, time);
+    }
+
+    /// Waits for `time` unless it was rung since it had been rung `seen` times.
+    pub(crate) fn wait_since(&self, seen: u64, time: Duration) {
+        let mut rings = self.rings.lock();
+        if *rings == seen {
+            self.rung.wait_for(&mut rings, time);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The one error of the public API.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sapwood_cachetable::Fault;
+use sapwood_cachetable::block_file::OpenFault;
+use sapwood_serialize::superblock::SuperblockError;
+use sapwood_serialize::{Corruption, LockError};
+
+/// A result with sapwood's error.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why something could not be done: a sentence to print, and questions to ask.
+///
+/// It is cheap to clone, so that everyone who waited for the same thing gets it.
+///
+/// ```
+/// # fn main() -> sapwood::Result<()> {
+/// let db = sapwood::Config::in_memory().open()?;
+/// let error = db.tree("t")?.insert(vec![0; 70_000], "v").unwrap_err();
+/// assert_eq!(error.to_string(), "the key has 70000 bytes; at most 65535 are allowed");
+/// assert!(!error.is_retryable());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Kind>);
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Fault(Fault),
+    /// A commit whose write failed: nobody knows whether it is on disk.
+    Indeterminate(Fault),
+    Superblock {
+        file: String,
+        cause: SuperblockError,
+    },
+    Locked {
+        folder: String,
+        holder: String,
+    },
+    Open {
+        folder: String,
+        source: std::io::Error,
+    },
+    NotADatabase(String),
+    KeyTooLarge(usize),
+    ValueTooLarge {
+        bytes: usize,
+        most: usize,
+    },
+    BatchTooLarge {
+        bytes: u64,
+        most: u64,
+    },
+    TreeName(String),
+    NoSuchTree(String),
+    OtherDatabase,
+    Option {
+        option: &'static str,
+        reason: String,
+    },
+    Closed,
+    Panicked(String),
+    Verify(String),
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind) -> Error {
+        Error(Arc::new(kind))
+    }
+
+    fn fault(&self) -> Option<&Fault> {
+        match &*self.0 {
+            Kind::Fault(fault) | Kind::Indeterminate(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    /// Whether a transaction lost against another one and can be run again.
+    pub fn is_conflict(&self) -> bool {
+        false
+    }
+
+    /// Whether bytes on disk break a rule of the format.
+    pub fn is_corruption(&self) -> bool {
+        let corrupt = matches!(self.fault(), Some(Fault::Corrupt(_)));
+        let superblock = matches!(
+            &*self.0,
+            Kind::Superblock { cause: SuperblockError::Corrupt(_) | SuperblockError::NotOurs, .. }
+        );
+        corrupt || superblock || matches!(&*self.0, Kind::Verify(_))
+    }
+
+    /// Whether nothing happened and the same call may work later: the disk was full, or another
+    /// process had the database.
+    pub fn is_retryable(&self) -> bool {
+        let full = self.fault().is_some_and(Fault::is_retryable);
+        full || matches!(&*self.0, Kind::Locked { .. })
+    }
+
+    /// Whether this handle takes no more writes: it was closed, or an earlier write or sync failed.
+    pub fn is_fatal(&self) -> bool {
+        let poisoned = matches!(self.fault(), Some(Fault::Poisoned(_) | Fault::Io { .. }));
+        poisoned || matches!(&*self.0, Kind::Closed | Kind::Panicked(_))
+    }
+
+    /// Whether a commit's fate is unknown: its write or sync failed, and it may or may not be found
+    /// after the database is opened again.
+    pub fn is_indeterminate(&self) -> bool {
+        matches!(&*self.0, Kind::Indeterminate(_))
+    }
+
+    /// Whether another process (or another handle of this one) holds the database.
+    pub fn is_locked(&self) -> bool {
+        matches!(&*self.0, Kind::Locked { .. })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Kind::Fault(fault) => fault.fmt(f),
+            Kind::Indeterminate(fault) => {
+                write!(f, "nobody knows whether the commit is on disk: {fault}")
+            }
+            Kind::Superblock { file, cause } => write!(f, "{file}: {cause}"),
+            Kind::Locked { folder, holder } => write!(
+                f,
+                "the database {folder} is in use by {holder}; close it there, or open another one"
+            ),
+            Kind::Open { folder, source } => {
+                write!(f, "the database {folder} cannot be opened: {source}")
+            }
+            Kind::NotADatabase(folder) => write!(
+                f,
+                "{folder} is no sapwood database: it holds other files and no block file; name an empty or a new folder"
+            ),
+            Kind::KeyTooLarge(bytes) => {
+                let most = sapwood_serialize::KEY_BYTES_MAX;
+                write!(f, "the key has {bytes} bytes; at most {most} are allowed")
+            }
+            Kind::ValueTooLarge { bytes, most } => write!(
+                f,
+                "the value has {bytes} bytes; at most {most} are allowed with this cache size"
+            ),
+            Kind::BatchTooLarge { bytes, most } => write!(
+                f,
+                "the batch has {bytes} bytes; at most {most} are allowed with this cache size"
+            ),
+            Kind::TreeName(reason) => write!(f, "the tree's name is not allowed: {reason}"),
+            Kind::NoSuchTree(name) => write!(f, "there is no tree named {name:?}"),
+            Kind::OtherDatabase => f.write_str("the tree belongs to another database"),
+            Kind::Option { option, reason } => {
+                write!(f, "the option {option} is refused: {reason}")
+            }
+            Kind::Closed => f.write_str("the database is closed"),
+            Kind::Panicked(what) => write!(
+                f,
+                "a background job panicked ({what}); the database takes no more writes, reopen it"
+            ),
+            Kind::Verify(what) => write!(f, "the database is damaged: {what}"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({self})")
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &*self.0 {
+            Kind::Fault(fault) | Kind::Indeterminate(fault) => fault.source(),
+            Kind::Superblock { cause, .. } => Some(cause),
+            Kind::Open { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Error {
+        Error::new(Kind::Fault(fault))
+    }
+}
+
+impl From<Corruption> for Error {
+    fn from(corruption: Corruption) -> Error {
+        Fault::from(corruption).into()
+    }
+}
+
+impl Error {
+    pub(crate) fn from_open(fault: OpenFault) -> Error {
+        match fault {
+            OpenFault::Fault(fault) => fault.into(),
+            OpenFault::Superblock(cause) => {
+                let file = sapwood_cachetable::BLOCK_FILE.to_owned();
+                Error::new(Kind::Superblock { file, cause })
+            }
+        }
+    }
+
+    pub(crate) fn from_lock(folder: String, error: LockError) -> Error {
+        Error::new(match error {
+            LockError::Held(holder) => Kind::Locked { folder, holder },
+            LockError::Io(source) => Kind::Open { folder, source },
+        })
+    }
+}

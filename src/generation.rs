@@ -1,0 +1,132 @@
+//! A generation: one memtable for all trees, with the interval of MSNs that it owns.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sapwood_cachetable::sync::{Mutex, Rank};
+use sapwood_cachetable::{Cachetable, Fault};
+use sapwood_serialize::merge_iter::{Direction, Stream};
+use sapwood_serialize::{Charge, GenerationId, Msn, TreeId, Version};
+
+use crate::memtable::{Memtable, MemtableCursor};
+
+/// The messages from one seal to the next.
+pub(crate) struct Generation {
+    // Constant after construction.
+    pub(crate) id: GenerationId,
+    pub(crate) memtable: Memtable,
+    oldest: Msn,
+    /// Set when it is sealed.
+    newest: AtomicU64,
+    promises: Mutex<Promises>,
+}
+
+#[derive(Default)]
+struct Promises {
+    bytes: u64,
+    charges: Vec<Charge>,
+}
+
+impl Generation {
+    /// An empty generation whose first message will be `oldest`.
+    pub(crate) fn new(id: GenerationId, oldest: Msn, table: &Cachetable) -> Generation {
+        Generation {
+            id,
+            memtable: Memtable::new(&table.meters().memtables),
+            oldest,
+            newest: AtomicU64::new(0),
+            promises: Mutex::new(Rank::JobQueue, Promises::default()),
+        }
+    }
+
+    /// Sees to it that `bytes` more can be moved to disk later; asks for space in large steps. Only
+    /// the leader calls it.
+    pub(crate) fn promise(&self, table: &Cachetable, bytes: u64) -> Result<(), Fault> {
+        const STEP: u64 = 1 << 20;
+        let promised = self.promises.lock().bytes;
+        let used = self.memtable.user_bytes() + 16 * self.memtable.rows() + bytes;
+        if used <= promised {
+            return Ok(());
+        }
+        // Small at first, so that a small database stays small.
+        let wanted = (used - promised).max(promised.clamp(16 << 10, STEP));
+        let charge = match table.promise(wanted) {
+            Err(Fault::DiskFull { .. }) => table.promise(used - promised)?,
+            promised => promised?,
+        };
+        let mut promises = self.promises.lock();
+        promises.bytes += charge.bytes();
+        promises.charges.push(charge);
+        Ok(())
+    }
+
+    /// No more messages; `newest` was the last.
+    pub(crate) fn seal(&self, newest: Msn) {
+        self.newest.store(newest.to_raw(), Ordering::Release);
+    }
+}
+
+impl sapwood_flusher::Generation for Generation {
+    type Messages<'a> = MemtableStream<'a>;
+
+    fn id(&self) -> GenerationId {
+        self.id
+    }
+
+    fn oldest(&self) -> Msn {
+        self.oldest
+    }
+
+    fn newest(&self) -> Msn {
+        Msn::from_raw(self.newest.load(Ordering::Acquire))
+    }
+
+    fn trees(&self) -> Vec<TreeId> {
+        self.memtable.trees()
+    }
+
+    fn messages(&self, tree: TreeId) -> MemtableStream<'_> {
+        let mut cursor = self.memtable.cursor(tree);
+        cursor.seek_first();
+        MemtableStream { cursor, direction: Direction::Forward }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.memtable.user_bytes()
+    }
+}
+
+/// The messages of one tree in one memtable, key by key.
+pub(crate) struct MemtableStream<'a> {
+    pub(crate) cursor: MemtableCursor<'a>,
+    pub(crate) direction: Direction,
+}
+
+impl Stream for MemtableStream<'_> {
+    type Error = Infallible;
+
+    fn key(&self) -> Option<&[u8]> {
+        self.cursor.valid().then(|| self.cursor.key())
+    }
+
+    fn versions(&self) -> impl Iterator<Item = Version<'_>> {
+        let mut cursor = self.cursor.clone();
+        let key = cursor.key();
+        std::iter::from_fn(move || {
+            if !cursor.valid() || cursor.key() != key {
+                return None;
+            }
+            let version = cursor.version();
+            cursor.next_entry();
+            Some(version)
+        })
+    }
+
+    fn advance(&mut self) -> Result<(), Infallible> {
+        match self.direction {
+            Direction::Forward => self.cursor.next_key(),
+            Direction::Backward => self.cursor.previous_key(),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! The newest messages of all trees, sorted, in memory.
+//!
+//! ```text
+//! tree 1: apple@7  apple@3  pear@5 | tree 4: ant@6  bee@9  bee@8  bee@2 | ...
+//!         by tree ascending, then key ascending, then msn descending
+//! ```
+//!
+//! Invariants:
+//! 1. entries stand in that order, and no two have the same tree, key and msn;
+//! 2. an entry is never changed, moved or removed before the whole memtable is dropped;
+//! 3. every byte of its memory is charged to the meter.
+//!
+//! Threads: one inserts at a time (the leader of a commit group; a second one panics). Any number
+//! read meanwhile; they never lock, retry or wait. Whoever loads `visible` with acquire, after the
+//! writer stored it with release, finds every entry inserted before that store. Entries newer than
+//! `visible` may be seen by a cursor already: its user passes over them.
+
+mod arena;
+mod index;
+mod node;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::Ordering;
+
+use sapwood_serialize::{Meter, Msn, Op, TreeId, Version};
+
+use index::Index;
+use node::{Node, Position};
+
+/// A sorted index of messages that grows until it is sealed.
+pub(crate) struct Memtable {
+    index: Index,
+}
+
+impl Memtable {
+    /// An empty memtable, of one small chunk of memory.
+    pub(crate) fn new(meter: &Meter) -> Memtable {
+        Memtable { index: Index::new(meter) }
+    }
+
+    /// Adds a message. Messages may come in any order, though ascending keys are the cheapest.
+    ///
+    /// # Panics
+    /// When another thread inserts at the same time, and on a key above 65 535 bytes or a payload
+    /// of 4 GiB.
+    pub(crate) fn insert(&self, tree: TreeId, key: &[u8], msn: Msn, op: Op<'_>) {
+        self.index.insert(Position::new(tree, key, msn), op);
+    }
+
+    /// The bytes of its entries, with all that an entry needs beside the user's bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let bytes = self.index.totals().bytes.load(Ordering::Relaxed);
+        usize::try_from(bytes).expect("what is in memory can be counted")
+    }
+
+    /// The bytes of keys and payloads.
+    pub(crate) fn user_bytes(&self) -> u64 {
+        self.index.totals().user_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many messages there are.
+    pub(crate) fn rows(&self) -> u64 {
+        self.index.totals().rows.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is no message.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows() == 0
+    }
+
+    /// The newest message for `key` that is not newer than `visible`.
+    pub(crate) fn get(&self, tree: TreeId, key: &[u8], visible: Msn) -> Option<Version<'_>> {
+        let position = Position::new(tree, key, visible);
+        let found = self.index.split(|node| node.is_before(&position)).next?;
+        found.has_key_of(&position).then(|| found.version())
+    }
+
+    /// The trees that have an entry, ascending; one search each.
+    pub(crate) fn trees(&self) -> Vec<TreeId> {
+        let mut trees = Vec::new();
+        let mut first = self.index.split(|_| false).next;
+        while let Some(node) = first {
+            let tree = node.tree();
+            trees.push(tree);
+            first = self.index.split(|other| other.tree() <= tree).next;
+        }
+        trees
+    }
+
+    /// A cursor over the entries of one tree, at no entry yet.
+    pub(crate) fn cursor(&self, tree: TreeId) -> MemtableCursor<'_> {
+        MemtableCursor { index: &self.index, tree, current: None }
+    }
+}
+
+/// A place among the entries of one tree, or nowhere. Steps off either end lead nowhere.
+#[derive(Clone)]
+pub(crate) struct MemtableCursor<'a> {
+    index: &'a Index,
+    tree: TreeId,
+    /// Always of `tree`.
+    current: Option<Node<'a>>,
+}
+
+impl<'a> MemtableCursor<'a> {
+    /// Goes to the newest version of the first key at or behind `key`.
+    pub(crate) fn seek(&mut self, key: &[u8]) {
+        let position = Position::newest(self.tree, key);
+        self.go_to(self.index.split(|node| node.is_before(&position)).next);
+    }
+
+    /// Goes to the newest version of the first key.
+    pub(crate) fn seek_first(&mut self) {
+        self.seek(&[]);
+    }
+
+    /// Goes to the newest version of the last key.
+    pub(crate) fn seek_last(&mut self) {
+        let tree = self.tree;
+        self.go_to(self.index.split(|node| node.tree() <= tree).last);
+        self.go_to_newest();
+    }
+
+    /// Goes to the newest version of the last key before `key`.
+    pub(crate) fn seek_before(&mut self, key: &[u8]) {
+        let position = Position::newest(self.tree, key);
+        self.go_to(self.index.split(|node| node.is_before(&position)).last);
+        self.go_to_newest();
+    }
+
+    /// Whether the cursor is at an entry.
+    pub(crate) fn valid(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// The key of the current entry.
+    ///
+    /// # Panics
+    /// When the cursor is nowhere; so do the other methods that need an entry.
+    pub(crate) fn key(&self) -> &'a [u8] {
+        self.node().key()
+    }
+
+    /// The message of the current entry.
+    pub(crate) fn version(&self) -> Version<'a> {
+        self.node().version()
+    }
+
+    /// Goes to the next entry, which may be an older version of the same key.
+    pub(crate) fn next_entry(&mut self) {
+        self.go_to(self.index.next(self.node()));
+    }
+
+    /// Goes to the newest version of the next key.
+    pub(crate) fn next_key(&mut self) {
+        let key = self.key();
+        self.next_entry();
+        while self.current.is_some_and(|node| node.key() == key) {
+            self.next_entry();
+        }
+    }
+
+    /// Goes to the newest version of the key before, by two searches from the top.
+    pub(crate) fn previous_key(&mut self) {
+        self.seek_before(self.key());
+    }
+
+    fn node(&self) -> Node<'a> {
+        self.current.expect("the cursor is at an entry")
+    }
+
+    fn go_to(&mut self, node: Option<Node<'a>>) {
+        self.current = node.filter(|node| node.tree() == self.tree);
+    }
+
+    /// From any version of a key to its newest.
+    fn go_to_newest(&mut self) {
+        if let Some(node) = self.current {
+            self.seek(node.key());
+        }
+    }
+}

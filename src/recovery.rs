@@ -1,0 +1,229 @@
+//! Opening: from what is on disk to an engine that takes writes.
+//!
+//! ```text
+//! lock the folder -> newest superblock, made durable -> tables -> log
+//!   closed:     new log -> flip (new epoch)
+//!   otherwise:  replay -> spill -> new log -> checkpoint (new epoch) -> remove the old log
+//! ```
+//!
+//! Until the flip the old log is the authority, after it none of it is, however often this is cut
+//! off in between. Nothing that was merely read back is trusted as durable: what was replayed is
+//! written again by the checkpoint.
+
+use std::sync::Arc;
+
+use sapwood_cachetable::block_file::BlockFile;
+use sapwood_cachetable::budget::Budget;
+use sapwood_cachetable::ledger::{Change, ViewToken};
+use sapwood_cachetable::{Cachetable, Captured, Fault, Flip};
+use sapwood_flusher::{Forest, Mover, Outcome, Views};
+use sapwood_serialize::catalog_image::decode_catalog;
+use sapwood_serialize::superblock::{Session, Superblock};
+use sapwood_serialize::{
+    BlockId, Corruption, GenerationId, Lsn, Msn, Records, Storage, StorageLock, TreeId,
+};
+
+use crate::commit::apply_record;
+use crate::config::Config;
+use crate::engine::{Engine, Parts, plant};
+use crate::error::{Error, Kind, Result};
+use crate::generation::Generation;
+use crate::view::{View, ViewCell};
+use crate::wal::{Log, LogStart, ReadFile, ReadLog, read_log, remove_before};
+
+/// Opens the database in `storage`, or makes one.
+pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine> {
+    let lock = storage.lock().map_err(|error| Error::from_lock(storage.describe(), error))?;
+    let block_file = open_or_create(&*storage, config)?;
+    let log = read_log(&*storage, &block_file.superblock)?;
+    block_file.secure()?;
+    let opening = Opening::new(storage, config, &block_file)?;
+    opening.finish(config, block_file.superblock, log, lock)
+}
+
+fn open_or_create(storage: &dyn Storage, config: &Config) -> Result<BlockFile> {
+    if let Some(block_file) = BlockFile::open(storage).map_err(Error::from_open)? {
+        return Ok(block_file);
+    }
+    let names = storage.list().map_err(|error| Fault::io("listing", "the folder", error))?;
+    let ours = |name: &String| *name == sapwood_cachetable::BLOCK_FILE;
+    if !config.may_create() || names.iter().any(|name| !ours(name)) {
+        return Err(Error::new(Kind::NotADatabase(storage.describe())));
+    }
+    Ok(BlockFile::create(storage)?)
+}
+
+/// A database between being read and being an engine.
+struct Opening {
+    table: Arc<Cachetable>,
+    views: Arc<ViewCell>,
+    mover: Mover,
+}
+
+impl Opening {
+    fn new(storage: Arc<dyn Storage>, config: &Config, block_file: &BlockFile) -> Result<Opening> {
+        let superblock = block_file.superblock;
+        let opened = block_file.tables()?;
+        let budget = Budget { total: config.cache_bytes };
+        let file = block_file.file.clone();
+        let table = Arc::new(Cachetable::new(storage, file, superblock.database, budget, opened));
+        let token = table.ledger().publish(Change::default());
+        let forest = read_forest(&table, block_file, token)?;
+        let active = Generation::new(superblock.first_generation, superblock.next_msn, &table);
+        let (forest, active) = (Arc::new(forest), Arc::new(active));
+        let visible = Msn::from_raw(superblock.next_msn.to_raw().saturating_sub(1));
+        let views = ViewCell::new(View { forest, sealed: Vec::new(), active }, visible);
+        let views = Arc::new(views);
+        let shown: Arc<dyn Views> = views.clone();
+        let mover = Mover::new(table.clone(), shown, config.limits);
+        Ok(Opening { table, views, mover })
+    }
+
+    fn finish(
+        self,
+        config: &Config,
+        superblock: Superblock,
+        log: ReadLog,
+        lock: Box<dyn StorageLock>,
+    ) -> Result<Engine> {
+        let is_clean = log.files.iter().all(|file| file.groups().next().is_none());
+        for file in &log.files {
+            self.replay(file)?;
+        }
+        let next_msn = self.views.visible().next();
+        let last = log.last_generation.max(superblock.first_generation);
+        let start = LogStart {
+            generation: last.next(),
+            epoch: superblock.epoch.next(),
+            base: Lsn::from_raw(
+                log.end.to_raw().max(superblock.durable.to_raw()).next_multiple_of(8),
+            ),
+        };
+        drop(log);
+        self.activate(start.generation, next_msn);
+        let new_log = Log::create(self.table.clone(), start)?;
+        let superblock = if is_clean {
+            self.flip(&superblock, start, next_msn)?
+        } else {
+            self.checkpoint(&superblock, start, next_msn, &new_log)?
+        };
+        remove_before(&self.table, start.generation)?;
+        self.mover.tend_all();
+        Ok(Engine::new(Parts {
+            table: self.table,
+            views: self.views,
+            mover: self.mover,
+            log: new_log,
+            superblock,
+            next_msn,
+            background: config.background,
+            checkpoint_every: config.checkpoint_every(),
+            lock,
+        }))
+    }
+
+    /// Puts the messages of one log file into the trees.
+    fn replay(&self, file: &ReadFile) -> Result<()> {
+        let mut generation = self.fresh();
+        for group in file.groups() {
+            if generation.memtable.bytes() as u64 >= self.table.budget().memtable() {
+                self.spill(generation)?;
+                generation = self.fresh();
+            }
+            let mut msn = group.head.first_msn;
+            for record in Records::new(group.payload) {
+                let record = record.map_err(|broken| broken.within(file.name(), 0))?;
+                let plant = |tree: TreeId, name: &str| plant(&self.table, &self.views, tree, name);
+                msn = apply_record(&record, msn, &generation.memtable, &plant)?;
+            }
+            let newest = Msn::from_raw(msn.to_raw() - 1);
+            if newest > self.views.visible() {
+                self.views.advance(newest);
+            }
+        }
+        self.spill(generation)
+    }
+
+    fn fresh(&self) -> Generation {
+        Generation::new(GenerationId::ZERO, self.views.visible().next(), &self.table)
+    }
+
+    fn spill(&self, generation: Generation) -> Result<()> {
+        if generation.memtable.is_empty() {
+            return Ok(());
+        }
+        generation.seal(self.views.visible());
+        let generation = Arc::new(generation);
+        let sealed = vec![generation.clone()];
+        let (forest, active) = {
+            let view = self.views.load();
+            (view.forest.clone(), view.active.clone())
+        };
+        drop(self.views.store(View { forest, sealed, active }));
+        while !self.mover.has_room_for_spill() && self.mover.step()? == Outcome::Done {}
+        self.mover.spill(&*generation)?;
+        Ok(())
+    }
+
+    /// Stores the view with the generation that will take the first writes.
+    fn activate(&self, generation: GenerationId, next_msn: Msn) {
+        let active = Arc::new(Generation::new(generation, next_msn, &self.table));
+        let forest = self.views.load().forest.clone();
+        drop(self.views.store(View { forest, sealed: Vec::new(), active }));
+    }
+
+    /// There was nothing to replay: only the epoch is new.
+    fn flip(&self, before: &Superblock, start: LogStart, next_msn: Msn) -> Result<Superblock> {
+        let superblock = Superblock {
+            sequence: before.sequence + 1,
+            epoch: start.epoch,
+            first_generation: start.generation,
+            session: Session::Open,
+            durable: start.base,
+            next_msn,
+            ..*before
+        };
+        self.table.write_superblock(&superblock)?;
+        Ok(superblock)
+    }
+
+    fn checkpoint(
+        &self,
+        before: &Superblock,
+        start: LogStart,
+        next_msn: Msn,
+        log: &Log,
+    ) -> Result<Superblock> {
+        let flip =
+            Flip { sequence: before.sequence + 1, epoch: start.epoch, session: Session::Open };
+        let capture = || {
+            let view = self.views.load();
+            Captured {
+                trees: view.forest.trees.values().cloned().collect(),
+                next_tree: view.forest.next_tree,
+                first_generation: start.generation,
+                next_msn,
+            }
+        };
+        Ok(self.table.checkpoint(flip, |_| capture(), &|| Ok(log.durable()))?)
+    }
+}
+
+fn read_forest(
+    table: &Cachetable,
+    block_file: &BlockFile,
+    token: Arc<ViewToken>,
+) -> Result<Forest> {
+    let Some(catalog) = block_file.catalog()? else {
+        let (trees, next_tree) = (Default::default(), TreeId::from_raw(1));
+        return Ok(Forest { trees, next_tree, token });
+    };
+    let resolve = |block: BlockId| table.ledger().place_of(block);
+    let within = |broken: Corruption| {
+        let start = block_file.superblock.catalog.map_or(0, |place| place.extent.offset);
+        broken.within(sapwood_cachetable::BLOCK_FILE, start)
+    };
+    let (next_tree, trees) = decode_catalog(&catalog, &resolve).map_err(within)?;
+    let trees = trees.into_iter().map(|tree| (tree.id, tree)).collect();
+    Ok(Forest { trees, next_tree, token })
+}

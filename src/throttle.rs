@@ -1,0 +1,149 @@
+//! Backpressure: what is owed becomes a delay, smoothly, before it becomes a stop.
+//!
+//! ```text
+//! pressure   0 ......... 0.5 ................ 1.0
+//! delay      none         |  grows with the square | wait for the oldest spill
+//! ```
+//!
+//! The pressure is how full the memtables are that wait to be spilled: those are what background
+//! work has to take over. The delay is owed per byte and paid in sleeps of about a millisecond, so
+//! that most writes see none.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sapwood_flusher::Outcome;
+
+use crate::config::Background;
+use crate::engine::{Engine, SEALED_MAX};
+use crate::error::{Error, Kind, Result};
+
+/// A sleep is not shorter than this: a shorter one costs more than it delays.
+const NAP: Duration = Duration::from_millis(1);
+
+/// How many buckets the histogram of delays has: bucket `n` counts delays below 2^n microseconds.
+pub(crate) const BUCKETS: usize = 24;
+
+/// Delays owed and paid.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    owed_nanos: AtomicU64,
+    histogram: [AtomicU64; BUCKETS],
+}
+
+impl Throttle {
+    /// Adds to what is owed; returns a sleep when it is worth one.
+    fn owe(&self, nanos: u64) -> Option<Duration> {
+        let owed = self.owed_nanos.fetch_add(nanos, Ordering::Relaxed) + nanos;
+        let nap = u64::try_from(NAP.as_nanos()).unwrap_or(u64::MAX);
+        if owed < nap {
+            return None;
+        }
+        let paid = self.owed_nanos.swap(0, Ordering::Relaxed).min(10 * nap);
+        (paid > 0).then(|| Duration::from_nanos(paid))
+    }
+
+    /// Notes that a writer was delayed by `time`.
+    fn note(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let bucket = (64 - micros.leading_zeros() as usize).min(BUCKETS - 1);
+        if let Some(count) = self.histogram.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many delays fell below 2^n microseconds, and not below 2^(n-1), for each n.
+    pub(crate) fn histogram(&self) -> Vec<u64> {
+        self.histogram.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+}
+
+/// The delay for one byte at `pressure`, in nanoseconds: none up to one half, then the square of
+/// the rest, up to `most` when nothing is left.
+fn delay_per_byte(pressure: f64, most: f64) -> f64 {
+    let over = (pressure - 0.5).clamp(0.0, 0.5) * 2.0;
+    over * over * most
+}
+
+/// At full pressure writers get 4 MB/s together: slower than any disk, so that it always relieves.
+const NANOS_PER_BYTE_MAX: f64 = 250.0;
+
+impl Engine {
+    /// Lets a writer of `bytes` in: refuses what can never fit, delays what would be too much.
+    pub(crate) fn admit(&self, bytes: u64) -> Result<()> {
+        self.check_open()?;
+        let most = self.batch_bytes_max();
+        if bytes > most {
+            return Err(Error::new(Kind::BatchTooLarge { bytes, most }));
+        }
+        let pressure = self.pressure();
+        if pressure < 0.5 {
+            return Ok(());
+        }
+        if pressure >= 1.0 {
+            return self.wait_for_room();
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "small, positive"
+        )]
+        let nanos = (delay_per_byte(pressure, NANOS_PER_BYTE_MAX) * bytes as f64) as u64;
+        if self.background == Background::Manual {
+            return Ok(());
+        }
+        if let Some(nap) = self.throttle.owe(nanos) {
+            self.throttle.note(nap);
+            self.table.storage().sleep(nap);
+        }
+        Ok(())
+    }
+
+    /// How full the generations are: 1 when the active one is full and none more may be sealed.
+    pub(crate) fn pressure(&self) -> f64 {
+        let view = self.views.load();
+        let memtable = self.table.budget().memtable() as f64;
+        let active = (view.active.memtable.bytes() as f64 / memtable).min(1.0);
+        let sealed = view.sealed.len().min(SEALED_MAX) as f64;
+        (sealed + active) / (SEALED_MAX as f64 + 1.0)
+    }
+
+    /// Waits until the active generation may be sealed; does the work itself in manual mode.
+    fn wait_for_room(&self) -> Result<()> {
+        let start = self.table.now();
+        while self.pressure() >= 1.0 {
+            self.check_open()?;
+            self.table.poison().check()?;
+            if self.background == Background::Manual {
+                self.relieve()?;
+            } else {
+                let seen = self.bell.count();
+                if self.pressure() >= 1.0 {
+                    self.bell.wait_since(seen, Duration::from_millis(10));
+                }
+            }
+        }
+        self.throttle.note(self.table.now().saturating_sub(start));
+        Ok(())
+    }
+
+    /// In manual mode: steps until a generation has left. When nothing moves any more, a spill goes
+    /// ahead whatever the trees look like.
+    fn relieve(&self) -> Result<()> {
+        if self.step()? != Outcome::Done {
+            self.spill_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// The largest value.
+    pub(crate) fn value_bytes_max(&self) -> usize {
+        let share = usize::try_from(self.table.budget().total / 8).unwrap_or(usize::MAX);
+        share.min(sapwood_serialize::VALUE_BYTES_MAX)
+    }
+
+    /// The largest batch, encoded.
+    pub(crate) fn batch_bytes_max(&self) -> u64 {
+        (self.table.budget().total / 4).max(64 << 10).min(2 << 30)
+    }
+}

@@ -1,0 +1,28 @@
+//! The write-ahead log: one file a generation, frames one after the other.
+//!
+//! ```text
+//! wal-0000000007   header | group | group | group | zeros      sealed
+//! wal-0000000008   header | group | mark | zeros               active
+//! wal-0000000009   (empty)                                     the next one, its name durable
+//! ```
+
+mod reader;
+mod writer;
+
+use sapwood_serialize::GenerationId;
+
+pub(crate) use reader::{ReadFile, ReadLog, read_log};
+pub(crate) use writer::{Log, LogStart, remove_before};
+
+const PREFIX: &str = "wal-";
+
+/// The name of a generation's file; names sort as the numbers do.
+pub(crate) fn file_name(generation: GenerationId) -> String {
+    format!("{PREFIX}{:010}", generation.to_raw())
+}
+
+/// The generation that a file belongs to; `None` for a file that is no log.
+pub(crate) fn generation_of(name: &str) -> Option<GenerationId> {
+    let number = name.strip_prefix(PREFIX)?.parse().ok()?;
+    Some(GenerationId::from_raw(number)).filter(|generation| file_name(*generation) == name)
+}

@@ -1,0 +1,219 @@
+//! Reading the log back: what is replayed, where it ends, and whether it may end there.
+//!
+//! A power cut can tear the end of the log, and can even keep later unsynced frames while it loses
+//! earlier ones. So a bad frame ends the log, and whatever lies behind it is not believed. But when
+//! something that is believed (a later frame or header, the superblock) knew the bad place durable,
+//! then what stands there was lost by the disk, and that is corruption.
+
+use std::io;
+
+use sapwood_cachetable::Fault;
+use sapwood_serialize::superblock::{Session, Superblock};
+use sapwood_serialize::{
+    Corruption, Frame, FrameKind, GenerationId, Lsn, Storage, WAL_HEADER_BYTES, WalHeader,
+    decode_frame, later_knowledge,
+};
+
+use super::{file_name, generation_of};
+
+/// One file of the log, as far as it is believed.
+pub(crate) struct ReadFile {
+    name: String,
+    header: WalHeader,
+    bytes: Vec<u8>,
+    /// The end of the last good frame.
+    end: usize,
+}
+
+impl ReadFile {
+    /// The groups in it, in order.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = Frame<'_>> {
+        let mut offset = WAL_HEADER_BYTES;
+        let frames = std::iter::from_fn(move || {
+            let frame = decode_frame(&self.header, &self.bytes, offset).ok().flatten();
+            let frame = frame.filter(|frame| frame.next <= self.end)?;
+            offset = frame.next;
+            Some(frame)
+        });
+        frames.filter(|frame| frame.head.kind == FrameKind::Group)
+    }
+
+    /// Its name, for errors.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The log that a superblock leads to.
+pub(crate) struct ReadLog {
+    /// The files to be replayed, oldest first.
+    pub(crate) files: Vec<ReadFile>,
+    /// Where the log ends.
+    pub(crate) end: Lsn,
+    /// The largest generation that any file is named after.
+    pub(crate) last_generation: GenerationId,
+}
+
+/// Reads the log from the superblock's first generation on.
+///
+/// # Errors
+/// Corruption when something that was durable is missing or damaged.
+pub(crate) fn read_log(storage: &dyn Storage, superblock: &Superblock) -> Result<ReadLog, Fault> {
+    let names = storage.list().map_err(|error| Fault::io("listing", "the folder", error))?;
+    let generations: Vec<GenerationId> =
+        names.iter().filter_map(|name| generation_of(name)).collect();
+    let last_generation = generations.iter().max().copied().unwrap_or_default();
+    let mut scan = Scan::new(superblock);
+    for generation in generations {
+        if generation >= superblock.first_generation {
+            scan.file(storage, generation)?;
+        }
+    }
+    scan.finish(last_generation)
+}
+
+/// The state of reading: believed up to `end`, `known` durable.
+struct Scan<'a> {
+    superblock: &'a Superblock,
+    files: Vec<ReadFile>,
+    end: Lsn,
+    /// The highest position that anything believed knew durable, and who told it.
+    known: Lsn,
+    /// What stopped the reading, if something did.
+    stop: Option<Corruption>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(superblock: &'a Superblock) -> Scan<'a> {
+        let known = superblock.durable;
+        Scan { superblock, files: Vec::new(), end: Lsn::ZERO, known, stop: None }
+    }
+
+    fn file(&mut self, storage: &dyn Storage, generation: GenerationId) -> Result<(), Fault> {
+        let name = file_name(generation);
+        let bytes = read_whole(storage, &name)?;
+        if bytes.iter().all(|byte| *byte == 0) {
+            // Created ahead and never used, or lost with everything behind it.
+            self.stop(Corruption::new("log file", 0, "it is empty").within(&name, 0));
+            return Ok(());
+        }
+        let header = match WalHeader::decode(&bytes) {
+            Ok(header) => header,
+            Err(broken) => {
+                self.stop(broken.within(&name, 0));
+                return Ok(());
+            }
+        };
+        self.check_header(&header, generation, &name, &bytes)?;
+        if header.epoch == self.superblock.epoch {
+            self.known = self.known.max(header.durable);
+        }
+        if header.epoch > self.superblock.epoch || self.stop.is_some() {
+            self.learn(&header, &bytes, WAL_HEADER_BYTES);
+            self.stop(
+                Corruption::new("log file", 0, "what comes before it is missing").within(&name, 0),
+            );
+            return Ok(());
+        }
+        if !self.continues(&header, generation) {
+            self.learn(&header, &bytes, WAL_HEADER_BYTES);
+            self.stop(
+                Corruption::new("log file", 0, "it does not continue the one before")
+                    .within(&name, 0),
+            );
+            return Ok(());
+        }
+        self.frames(header, name, bytes);
+        Ok(())
+    }
+
+    fn stop(&mut self, corruption: Corruption) {
+        self.stop.get_or_insert(corruption);
+    }
+
+    /// What can never be a torn end: another database's log, or a log that the superblock should
+    /// have known of.
+    fn check_header(
+        &self,
+        header: &WalHeader,
+        generation: GenerationId,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        let broken = |rule| Err(Corruption::new("log file", 0, rule).within(name, 0).into());
+        if header.database != self.superblock.database {
+            return broken("it belongs to another database");
+        }
+        if header.generation != generation {
+            return broken("its name is not its generation's");
+        }
+        let has_frames = matches!(decode_frame(header, bytes, WAL_HEADER_BYTES), Ok(Some(_)));
+        if header.epoch > self.superblock.epoch && has_frames {
+            return broken("the superblock is older than the log; a checkpoint was lost");
+        }
+        Ok(())
+    }
+
+    /// Whether the file goes on where the log has ended so far.
+    fn continues(&self, header: &WalHeader, generation: GenerationId) -> bool {
+        match self.files.last() {
+            None => generation == self.superblock.first_generation,
+            Some(last) => {
+                header.generation == last.header.generation.next() && header.base == self.end
+            }
+        }
+    }
+
+    fn frames(&mut self, header: WalHeader, name: String, bytes: Vec<u8>) {
+        let mut offset = WAL_HEADER_BYTES;
+        loop {
+            match decode_frame(&header, &bytes, offset) {
+                Ok(Some(frame)) => {
+                    self.known = self.known.max(frame.head.durable);
+                    offset = frame.next;
+                }
+                Ok(None) => break,
+                Err(broken) => {
+                    self.learn(&header, &bytes, offset);
+                    self.stop(broken.within(&name, 0));
+                    break;
+                }
+            }
+        }
+        self.end = header.base.plus(offset as u64);
+        self.files.push(ReadFile { name, header, bytes, end: offset });
+    }
+
+    fn learn(&mut self, header: &WalHeader, bytes: &[u8], offset: usize) {
+        if header.epoch == self.superblock.epoch
+            && let Some(known) = later_knowledge(header, bytes, offset.saturating_sub(1))
+        {
+            self.known = self.known.max(known);
+        }
+    }
+
+    fn finish(self, last_generation: GenerationId) -> Result<ReadLog, Fault> {
+        let must_exist = self.superblock.session == Session::Open;
+        if must_exist && self.files.is_empty() {
+            let rule =
+                "it is missing, or its header is damaged, though the database was not closed";
+            let name = file_name(self.superblock.first_generation);
+            return Err(Corruption::new("log file", 0, rule).within(&name, 0).into());
+        }
+        if !self.files.is_empty() && self.known > self.end {
+            let place =
+                Corruption::new("log", self.end.to_raw(), "it ends before what was durable");
+            return Err(self.stop.unwrap_or(place).into());
+        }
+        Ok(ReadLog { files: self.files, end: self.end.max(self.known), last_generation })
+    }
+}
+
+fn read_whole(storage: &dyn Storage, name: &str) -> Result<Vec<u8>, Fault> {
+    let failed = |error: io::Error| Fault::io("reading", name, error);
+    let file = storage.open(name).map_err(failed)?;
+    let length = usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length];
+    file.read_at(&mut bytes, 0).map_err(failed)?;
+    Ok(bytes)
+}

@@ -1,0 +1,315 @@
+//! Appending to the log, and making it durable.
+//!
+//! One thread at a time appends: the leader of a commit group. Any number wait for durability; one
+//! of them syncs for all. A sync covers every unsynced file, oldest first, so that what is durable
+//! is always a prefix of the log.
+//!
+//! The next file exists, with its name durable, before the active one is sealed, so that a seal
+//! needs no sync. Files are filled with real space ahead of what is written, small at first and
+//! doubling: a write does not meet a full disk.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sapwood_cachetable::stats::Counter;
+use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
+use sapwood_cachetable::{Cachetable, Fault, is_full};
+use sapwood_serialize::{
+    Epoch, FrameHead, FrameKind, GenerationId, Lsn, Msn, StorageFile, WAL_HEADER_BYTES, WalHeader,
+    finish_frame,
+};
+
+use super::file_name;
+
+/// One file of the log.
+struct LogFile {
+    name: String,
+    file: Arc<dyn StorageFile>,
+}
+
+/// What only the leader touches.
+struct Append {
+    active: Arc<LogFile>,
+    generation: GenerationId,
+    base: Lsn,
+    written: u64,
+    allocated: u64,
+    next: Option<Arc<LogFile>>,
+    /// The durable position that the last frame told.
+    told: Lsn,
+}
+
+struct Syncing {
+    /// Files that may hold unsynced frames, oldest first; the last one is the active one.
+    unsynced: VecDeque<Arc<LogFile>>,
+    is_running: bool,
+}
+
+/// The log of an open database.
+pub(crate) struct Log {
+    table: Arc<Cachetable>,
+    epoch: Epoch,
+    append: Mutex<Append>,
+    syncing: Mutex<Syncing>,
+    synced: Condvar,
+    end: AtomicU64,
+    durable: AtomicU64,
+    pub(crate) bytes_written: Counter,
+    pub(crate) syncs: Counter,
+}
+
+/// Where a log begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogStart {
+    pub(crate) generation: GenerationId,
+    pub(crate) epoch: Epoch,
+    pub(crate) base: Lsn,
+}
+
+impl Log {
+    /// Starts a log: its first file with a durable header, and the next one, both names durable.
+    pub(crate) fn create(table: Arc<Cachetable>, start: LogStart) -> Result<Log, Fault> {
+        let active = create(&table, start.generation)?;
+        let next = create(&table, start.generation.next())?;
+        sync_names(&table)?;
+        let log = Log {
+            table,
+            epoch: start.epoch,
+            append: Mutex::new(
+                Rank::WalBuffer,
+                Append {
+                    active: active.clone(),
+                    generation: start.generation,
+                    base: start.base,
+                    written: 0,
+                    allocated: 0,
+                    next: Some(next),
+                    told: start.base,
+                },
+            ),
+            syncing: Mutex::new(
+                Rank::JobQueue,
+                Syncing { unsynced: VecDeque::from([active]), is_running: false },
+            ),
+            synced: Condvar::new(),
+            end: AtomicU64::new(start.base.to_raw()),
+            durable: AtomicU64::new(start.base.to_raw()),
+            bytes_written: Counter::default(),
+            syncs: Counter::default(),
+        };
+        // The superblock that follows says that this file exists, so it must.
+        log.write_header()?;
+        log.sync_to(log.end())?;
+        Ok(log)
+    }
+
+    /// The position behind the last frame.
+    pub(crate) fn end(&self) -> Lsn {
+        Lsn::from_raw(self.end.load(Ordering::Acquire))
+    }
+
+    /// Everything before this position is durable.
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn::from_raw(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The epoch of its frames.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn write_header(&self) -> Result<(), Fault> {
+        let (active, generation, base) = {
+            let append = self.append.lock();
+            (append.active.clone(), append.generation, append.base)
+        };
+        let database = self.table.database();
+        let durable = self.durable().min(base);
+        let header = WalHeader { database, generation, epoch: self.epoch, base, durable };
+        self.grow(&active, 0, WAL_HEADER_BYTES as u64)?;
+        self.write(&active, &header.encode(), 0)?;
+        let mut append = self.append.lock();
+        append.written = WAL_HEADER_BYTES as u64;
+        self.end.store(base.plus(append.written).to_raw(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes room for a frame of `bytes` in the active file. `DiskFull` before anything was written.
+    pub(crate) fn make_room(&self, bytes: u64) -> Result<(), Fault> {
+        let (active, written) = {
+            let append = self.append.lock();
+            (append.active.clone(), append.written)
+        };
+        self.grow(&active, written, bytes)
+    }
+
+    fn grow(&self, file: &LogFile, written: u64, bytes: u64) -> Result<(), Fault> {
+        const FIRST: u64 = 4 << 10;
+        const STEP_MAX: u64 = 4 << 20;
+        let allocated = self.append.lock().allocated;
+        let needed = written + bytes;
+        if needed <= allocated {
+            return Ok(());
+        }
+        let ample = (allocated + allocated.clamp(FIRST, STEP_MAX)).max(needed);
+        let mut grown = file.file.allocate(ample).map(|()| ample);
+        if grown.is_err() {
+            grown = file.file.allocate(needed).map(|()| needed);
+        }
+        match grown {
+            Ok(allocated) => {
+                self.append.lock().allocated = allocated;
+                Ok(())
+            }
+            Err(error) if is_full(&error) => Err(Fault::DiskFull { bytes: needed - allocated }),
+            Err(error) => Err(self.failed("growing", &file.name, error)),
+        }
+    }
+
+    fn failed(&self, doing: &'static str, name: &str, error: std::io::Error) -> Fault {
+        self.table.poison().record(Fault::io(doing, name, error))
+    }
+
+    fn write(&self, file: &LogFile, bytes: &[u8], offset: u64) -> Result<(), Fault> {
+        let written = file.file.write_at(bytes, offset);
+        written.map_err(|error| self.failed("writing", &file.name, error))?;
+        self.bytes_written.add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Appends a group's frame, which `frame` holds from its beginning on; its head is filled in
+    /// here. The leader alone calls it, after [`Log::make_room`]. Returns the position behind it.
+    pub(crate) fn append(
+        &self,
+        kind: FrameKind,
+        first_msn: Msn,
+        frame: &mut Vec<u8>,
+    ) -> Result<Lsn, Fault> {
+        let (active, base, written) = {
+            let append = self.append.lock();
+            (append.active.clone(), append.base, append.written)
+        };
+        let lsn = base.plus(written);
+        let durable = self.durable().min(lsn);
+        let head = FrameHead { kind, lsn, epoch: self.epoch, durable, first_msn };
+        finish_frame(self.table.database(), &head, frame, 0);
+        self.write(&active, frame, written)?;
+        let mut append = self.append.lock();
+        append.written = written + frame.len() as u64;
+        append.told = durable;
+        let end = base.plus(append.written);
+        self.end.store(end.to_raw(), Ordering::Release);
+        Ok(end)
+    }
+
+    /// Whether a mark would tell recovery something that no frame has told.
+    pub(crate) fn wants_mark(&self) -> bool {
+        let told = self.append.lock().told;
+        self.durable() == self.end() && told < self.durable()
+    }
+
+    /// Continues in the next file. The leader alone calls it.
+    pub(crate) fn seal(&self) -> Result<(), Fault> {
+        self.prepare_next()?;
+        {
+            let mut append = self.append.lock();
+            let next = append.next.take().expect("it was prepared");
+            append.base = append.base.plus(append.written);
+            append.generation = append.generation.next();
+            (append.written, append.allocated) = (0, 0);
+            append.active = next.clone();
+            drop(append);
+            self.syncing.lock().unsynced.push_back(next);
+        }
+        self.write_header()
+    }
+
+    /// Creates the file after the active one, if it is not there yet.
+    pub(crate) fn prepare_next(&self) -> Result<(), Fault> {
+        let generation = {
+            let append = self.append.lock();
+            if append.next.is_some() {
+                return Ok(());
+            }
+            append.generation.next()
+        };
+        let next = create(&self.table, generation)?;
+        sync_names(&self.table)?;
+        self.append.lock().next = Some(next);
+        Ok(())
+    }
+
+    /// Whether the next file is still to be created.
+    pub(crate) fn lacks_next(&self) -> bool {
+        self.append.lock().next.is_none()
+    }
+
+    /// Returns when everything before `position` is durable.
+    pub(crate) fn sync_to(&self, position: Lsn) -> Result<(), Fault> {
+        let mut syncing = self.syncing.lock();
+        loop {
+            if self.durable() >= position {
+                return Ok(());
+            }
+            self.table.poison().check()?;
+            if !syncing.is_running {
+                break;
+            }
+            self.synced.wait(&mut syncing);
+        }
+        syncing.is_running = true;
+        let end = self.end();
+        let files: Vec<Arc<LogFile>> = syncing.unsynced.iter().cloned().collect();
+        drop(syncing);
+        let result = files.iter().try_for_each(|file| {
+            self.syncs.add(1);
+            file.file.sync().map_err(|error| self.failed("syncing", &file.name, error))
+        });
+        let mut syncing = self.syncing.lock();
+        syncing.is_running = false;
+        if result.is_ok() {
+            self.durable.fetch_max(end.to_raw(), Ordering::AcqRel);
+            // The last one that was synced may be the active one, which stays.
+            for _ in 1..files.len() {
+                syncing.unsynced.pop_front();
+            }
+        }
+        drop(syncing);
+        self.synced.notify_all();
+        result
+    }
+
+    /// Removes the files of generations before `first`; they are wholly in a checkpoint.
+    pub(crate) fn trim(&self, first: GenerationId) -> Result<(), Fault> {
+        self.syncing.lock().unsynced.retain(|file| {
+            super::generation_of(&file.name).is_none_or(|generation| generation >= first)
+        });
+        remove_before(&self.table, first)
+    }
+}
+
+/// Removes the log files of generations before `first`.
+pub(crate) fn remove_before(table: &Cachetable, first: GenerationId) -> Result<(), Fault> {
+    let failed = |error| Fault::io("removing old files of", "the log", error);
+    for name in table.storage().list().map_err(failed)? {
+        if super::generation_of(&name).is_some_and(|generation| generation < first) {
+            table.storage().remove(&name).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn create(table: &Cachetable, generation: GenerationId) -> Result<Arc<LogFile>, Fault> {
+    let name = file_name(generation);
+    match table.storage().create(&name) {
+        Ok(file) => Ok(Arc::new(LogFile { name, file })),
+        Err(error) if is_full(&error) => Err(Fault::DiskFull { bytes: 4096 }),
+        Err(error) => Err(Fault::io("creating", &name, error)),
+    }
+}
+
+fn sync_names(table: &Cachetable) -> Result<(), Fault> {
+    let synced = table.storage().sync_names();
+    synced.map_err(|error| table.poison().record(Fault::io("syncing", "the folder", error)))
+}

@@ -1,0 +1,77 @@
+//! The main job, on a database in memory, in manual mode and with threads.
+
+use sapwood::{Background, Config, Database, Durability};
+
+fn tiny() -> Database {
+    Config::in_memory().tiny().cache_bytes(256 << 10).background(Background::Manual).open().unwrap()
+}
+
+fn key(number: u64) -> String {
+    format!("key-{:08}", number.wrapping_mul(2_654_435_761) % 100_000_000)
+}
+
+#[test]
+fn what_was_inserted_is_found_through_every_level() {
+    let db = tiny();
+    let tree = db.tree("t").unwrap();
+    for number in 0..20_000u64 {
+        tree.insert(key(number), format!("value {number}")).unwrap();
+    }
+    while db.maintain(1000).unwrap() > 0 {}
+    let stats = db.stats();
+    assert!(stats.trees["t"].height >= 2, "{stats:?}");
+    for number in 0..20_000u64 {
+        let value = tree.get(key(number)).unwrap();
+        assert_eq!(value.as_deref(), Some(format!("value {number}").as_bytes()), "{number}");
+    }
+    assert_eq!(tree.get("absent").unwrap(), None);
+    db.verify().unwrap();
+    let forward: Vec<_> = tree.iter().map(|row| row.unwrap().0.to_vec()).collect();
+    assert_eq!(forward.len(), 20_000);
+    assert!(forward.windows(2).all(|pair| pair[0] < pair[1]));
+    let mut backward: Vec<_> = tree.iter().rev().map(|row| row.unwrap().0.to_vec()).collect();
+    backward.reverse();
+    assert_eq!(forward, backward);
+}
+
+#[test]
+fn what_was_removed_is_gone_and_the_tree_shrinks() {
+    let db = tiny();
+    let tree = db.tree("t").unwrap();
+    for number in 0..20_000u64 {
+        tree.insert(key(number), "some value of some length").unwrap();
+    }
+    for number in 0..20_000u64 {
+        tree.remove(key(number)).unwrap();
+    }
+    assert_eq!(tree.iter().count(), 0);
+    db.checkpoint().unwrap();
+    while db.maintain(1000).unwrap() > 0 {}
+    assert_eq!(tree.iter().count(), 0);
+    db.verify().unwrap();
+}
+
+#[test]
+fn threads_do_the_same_and_the_database_reopens() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = || Config::new(folder.path()).tiny().cache_bytes(1 << 20);
+    let db = config().open().unwrap();
+    let tree = db.tree("t").unwrap();
+    for number in 0..50_000u64 {
+        let mut batch = db.batch();
+        batch.insert(&tree, key(number), number.to_le_bytes());
+        batch
+            .commit(if number % 1000 == 0 { Durability::Synced } else { Durability::Buffered })
+            .unwrap();
+    }
+    db.verify().unwrap();
+    drop(tree);
+    db.close().unwrap();
+    let db = config().open().unwrap();
+    let tree = db.tree("t").unwrap();
+    db.verify().unwrap();
+    assert_eq!(tree.iter().map(|row| row.unwrap()).count(), 50_000);
+    for number in 0..50_000u64 {
+        assert_eq!(tree.get(key(number)).unwrap().as_deref(), Some(&number.to_le_bytes()[..]));
+    }
+}
