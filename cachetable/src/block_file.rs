@@ -58,6 +58,7 @@ impl BlockFile {
         let failed = |error| full_or_io("creating", error);
         let file = storage.create(BLOCK_FILE).map_err(failed)?;
         file.allocate(SLOTS_BYTES).map_err(failed)?;
+        file.expect_random_reads();
         let superblock = Superblock {
             database: DatabaseId::from_bytes(storage.random()),
             sequence: 1,
@@ -87,6 +88,7 @@ impl BlockFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Fault::io("opening", BLOCK_FILE, error).into()),
         };
+        file.expect_random_reads();
         let failed = |error| Fault::io("reading", BLOCK_FILE, error);
         let length = file.len().map_err(failed)?;
         let mut slots = [0; SLOTS_BYTES as usize];

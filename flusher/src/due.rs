@@ -1,6 +1,6 @@
 //! Which edges are waiting for a flusher, and which nodes for a look.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_serialize::BlockId;
@@ -21,6 +21,8 @@ struct Queues {
     /// By node; the weight decides who goes first.
     flushes: BTreeMap<BlockId, (u64, EdgeName)>,
     tends: VecDeque<EdgeName>,
+    /// The nodes in `tends`.
+    tended: BTreeSet<BlockId>,
 }
 
 /// The tasks that wait; one flush a node at most.
@@ -41,7 +43,7 @@ impl Due {
     /// Enters a look at a node.
     pub fn tend(&self, name: EdgeName) {
         let mut queues = self.0.lock();
-        if !queues.tends.contains(&name) {
+        if queues.tended.insert(name.block) {
             queues.tends.push_back(name);
         }
     }
@@ -59,6 +61,7 @@ impl Due {
     pub fn next(&self) -> Option<Task> {
         let mut queues = self.0.lock();
         if let Some(name) = queues.tends.pop_front() {
+            queues.tended.remove(&name.block);
             return Some(Task::Tend(name));
         }
         let heaviest = queues.flushes.iter().max_by_key(|(_, (weight, _))| *weight);

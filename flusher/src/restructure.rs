@@ -14,11 +14,13 @@ use std::sync::Arc;
 
 use sapwood_serialize::node::{Edge, Internal, Node};
 use sapwood_serialize::run::{Bounds, Run};
+use sapwood_serialize::segment::Key;
+use sapwood_serialize::{BlockId, TreeId};
 
 use crate::edit::{Above, EdgeName, Edit, Refused, Replacement};
 use crate::forest::{JobResult, Outcome};
 use crate::limits::Limits;
-use crate::mover::{Mover, top_of};
+use crate::mover::Mover;
 use crate::reconcile::{cut_into_leaves, divide};
 use crate::remedy::{Remedy, is_due, remedy, weight};
 
@@ -58,25 +60,26 @@ impl Mover {
         }
     }
 
-    /// After a flush: the node below, its children, and everything above may need something.
+    /// After a flush: the node below and everything above may need something.
     pub(crate) fn tend_after(&self, name: &EdgeName) {
         let forest = self.views.forest();
-        let Some(tree) = forest.trees.get(&name.tree) else { return };
-        let mut edge = tree.top.clone();
-        self.due.tend(top_of(name.tree, &edge));
-        while edge.child.height() > 0 {
+        if let Some(tree) = forest.trees.get(&name.tree) {
+            self.tend_path(name.tree, &tree.top, &name.key);
+        }
+    }
+
+    /// Enters a look at every node on the way to `key`, as far as the way is in memory.
+    pub(crate) fn tend_path(&self, tree: TreeId, top: &Arc<Edge>, key: &Key) {
+        let mut edge = top.clone();
+        loop {
+            let block = edge.child.block();
+            self.due.tend(EdgeName { tree, key: key.clone(), block });
             let resident = edge.child.node();
             let Some(Node::Internal(node)) = resident.as_ref().map(|resident| &resident.node)
             else {
                 return;
             };
-            let below = node.edge(node.index_of(&name.key)).clone();
-            let block = below.child.block();
-            self.due.tend(EdgeName { tree: name.tree, key: name.key.clone(), block });
-            if edge.child.block() == name.block {
-                return;
-            }
-            edge = below;
+            edge = node.edge(node.index_of(key)).clone();
         }
     }
 
@@ -249,7 +252,7 @@ fn is_shared_across(node: &Internal, at: usize) -> bool {
 fn merge_pair(
     edit: &mut Edit<'_>,
     edge: &Arc<Edge>,
-    (one, other): (sapwood_serialize::BlockId, sapwood_serialize::BlockId),
+    (one, other): (BlockId, BlockId),
     limits: &Limits,
 ) -> Result<Replacement, Refused> {
     let resident = edge.child.node().ok_or_else(|| Refused::Absent(edge.child.clone()))?;
@@ -276,12 +279,7 @@ fn merge_pair(
 }
 
 /// Two siblings as one node, if they fit with room to spare.
-fn joined(
-    low: &Node,
-    high: &Node,
-    pivot: sapwood_serialize::segment::Key,
-    limits: &Limits,
-) -> Option<Node> {
+fn joined(low: &Node, high: &Node, pivot: Key, limits: &Limits) -> Option<Node> {
     match (low, high) {
         (Node::Leaf(low), Node::Leaf(high)) => {
             let fits = Limits::fits_merged(low.bytes() + high.bytes(), limits.leaf_bytes)

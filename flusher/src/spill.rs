@@ -23,7 +23,7 @@ use sapwood_serialize::{GenerationId, Msn, TreeId};
 
 use crate::edit::{Above, Edit, Refused};
 use crate::forest::{JobResult, Outcome};
-use crate::mover::{Mover, top_of};
+use crate::mover::Mover;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
 
 /// What a spill needs to know of a generation.
@@ -154,11 +154,14 @@ impl Mover {
         Ok(pieces)
     }
 
+    /// Every node that may have got a piece on one of its edges wants a look.
     fn tend_spilled(&self, pieces: &[(TreeId, Vec<Piece>)]) {
         let forest = self.views.forest();
-        for (tree, _) in pieces {
-            if let Some(known) = forest.trees.get(tree) {
-                self.due.tend(top_of(*tree, &known.top));
+        for (tree, pieces) in pieces {
+            let Some(known) = forest.trees.get(tree) else { continue };
+            for piece in pieces {
+                let key = piece.run.first().map_or_else(|| Bounds::all().lower, Key::from);
+                self.tend_path(*tree, &known.top, &key);
             }
         }
     }

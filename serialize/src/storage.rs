@@ -71,6 +71,9 @@ pub trait StorageFile: Send + Sync + 'static {
     /// cannot do it keeps the bytes.
     fn punch(&self, offset: u64, bytes: u64) -> io::Result<()>;
 
+    /// Hints that reads will be small and anywhere, so that reading ahead would be in vain.
+    fn expect_random_reads(&self) {}
+
     /// Hints that a stretch was written and should go to the device soon.
     fn start_writeback(&self, offset: u64, bytes: u64);
 }

@@ -191,6 +191,11 @@ impl StorageFile for DiskFile {
         }
     }
 
+    fn expect_random_reads(&self) {
+        // Measured: a cold read of 8 KiB takes 66 us so, 149 us with the kernel's read-ahead.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::Random);
+    }
+
     /// Does nothing: the call that only starts writing is not offered without unsafe code, and
     /// the advice that comes near it would also drop the kernel's copy, which is the second tier.
     fn start_writeback(&self, _offset: u64, _bytes: u64) {}
