@@ -1,111 +1,120 @@
-//! The background threads: flushers that loop over the engine's steps, and one for checkpoints.
-//!
-//! A panic in a step is caught, told to everyone who writes from then on, and ends the thread.
+//! The background threads: flushers that loop over the engine's steps, one for checkpoints, and one
+//! that syncs the log for commits that asked for it within a time.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sapwood_cachetable::Fault;
-use sapwood_cachetable::sync::{JoinHandle, spawn};
+use sapwood_cachetable::crew::{Crew, Next, Waker, Work};
 use sapwood_flusher::Outcome;
 use sapwood_serialize::superblock::Session;
 
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 
-/// How long a thread with nothing to do waits for the bell.
+/// How long a thread with nothing to do waits to be woken.
 const IDLE: Duration = Duration::from_millis(100);
 
 /// The running threads.
 pub(crate) struct Threads {
-    stop: Arc<AtomicBool>,
-    handles: Vec<JoinHandle<()>>,
+    crews: Vec<Crew>,
+}
+
+/// Wakes the threads that wait for work.
+#[derive(Clone)]
+pub(crate) struct Wakers(Vec<Waker>);
+
+impl Wakers {
+    pub(crate) fn wake(&self) {
+        self.0.iter().for_each(Waker::wake);
+    }
 }
 
 impl Threads {
-    /// Starts `flushers` flusher threads and the checkpointer.
+    /// Starts `flushers` flusher threads, the checkpointer and the syncer.
     pub(crate) fn start(engine: &Arc<Engine>, flushers: usize) -> Result<Threads> {
-        let mut threads = Threads { stop: Arc::default(), handles: Vec::new() };
-        for number in 1..=flushers {
-            threads.spawn(engine, format!("sapwood-flush-{number}"), flusher_step)?;
+        let crews: [(&str, usize, Arc<dyn Work>); 3] = [
+            ("sapwood-flush", flushers, Arc::new(Flusher(engine.clone()))),
+            ("sapwood-checkpoint", 1, Arc::new(Checkpointer(engine.clone()))),
+            ("sapwood-sync", 1, Arc::new(Syncer(engine.clone()))),
+        ];
+        let mut threads = Threads { crews: Vec::new() };
+        for (name, count, work) in crews {
+            match Crew::start(name, count, &work) {
+                Ok(crew) => threads.crews.push(crew),
+                Err(error) => {
+                    threads.stop(engine);
+                    let reason = format!("a thread could not be started: {error}");
+                    return Err(Error::new(Kind::Option { option: "background", reason }));
+                }
+            }
         }
-        threads.spawn(engine, "sapwood-checkpoint".to_owned(), checkpointer_step)?;
+        let wakers = threads.crews.iter().map(Crew::waker).collect();
+        engine.set_wakers(Some(Wakers(wakers)));
         Ok(threads)
     }
 
-    fn spawn(
-        &mut self,
-        engine: &Arc<Engine>,
-        name: String,
-        step: fn(&Engine) -> std::result::Result<Outcome, Fault>,
-    ) -> Result<()> {
-        let (engine, stop) = (engine.clone(), self.stop.clone());
-        let handle = spawn(&name, move || run(&engine, &stop, step));
-        let failed = |source: std::io::Error| Kind::Option {
-            option: "background",
-            reason: format!("a thread could not be started: {source}"),
-        };
-        self.handles.push(handle.map_err(|source| Error::new(failed(source)))?);
-        Ok(())
-    }
-
-    /// Tells the threads to stop, and waits until they have.
+    /// Tells the threads to stop, and returns when they have.
     pub(crate) fn stop(self, engine: &Engine) {
-        self.stop.store(true, Ordering::Release);
-        for handle in self.handles {
-            while !handle.is_finished() {
-                engine.bell.ring();
-                std::thread::yield_now();
-            }
-            // A panic was caught inside and is told by the engine.
-            let _ = handle.join();
+        engine.set_wakers(None);
+        for crew in self.crews {
+            crew.stop();
         }
     }
 }
 
-fn run(
-    engine: &Engine,
-    stop: &AtomicBool,
-    step: fn(&Engine) -> std::result::Result<Outcome, Fault>,
-) {
-    while !stop.load(Ordering::Acquire) {
-        let rings = engine.bell.count();
-        let done = catch_unwind(AssertUnwindSafe(|| step(engine)));
-        match done {
-            Ok(Ok(Outcome::Done)) => {}
-            Ok(Ok(Outcome::Nothing | Outcome::Busy)) => engine.bell.wait_since(rings, IDLE),
+/// Spills, flushes, restructures, and writes out when memory is short.
+struct Flusher(Arc<Engine>);
+
+impl Work for Flusher {
+    fn work(&self) -> Next {
+        let engine = &self.0;
+        let outcome = engine.step().and_then(|outcome| {
+            if outcome != Outcome::Done {
+                engine.table.make_room_by_writing()?;
+                engine.mark_idle()?;
+            }
+            Ok(outcome)
+        });
+        match outcome {
+            Ok(Outcome::Done) => Next::Again,
             // A full disk is tried again later; after any other fault the poison tells the writers.
-            Ok(Err(_)) => engine.bell.wait(IDLE),
-            Err(panic) => {
-                *engine.panicked.lock() = Some(message_of(&*panic));
-                engine.bell.ring();
-                return;
-            }
+            Ok(Outcome::Nothing | Outcome::Busy) | Err(_) => Next::Wait(IDLE),
         }
     }
-}
 
-fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "without a message".to_owned())
-}
-
-fn flusher_step(engine: &Engine) -> std::result::Result<Outcome, Fault> {
-    let outcome = engine.step()?;
-    if outcome != Outcome::Done {
-        engine.table.make_room_by_writing()?;
-        engine.mark_idle()?;
+    fn panicked(&self, message: String) {
+        self.0.set_panicked(message);
     }
-    Ok(outcome)
 }
 
-fn checkpointer_step(engine: &Engine) -> std::result::Result<Outcome, Fault> {
-    if engine.is_paused() || !engine.checkpoint_is_due() {
-        return Ok(Outcome::Nothing);
+/// Takes a checkpoint each time enough was written.
+struct Checkpointer(Arc<Engine>);
+
+impl Work for Checkpointer {
+    fn work(&self) -> Next {
+        if !self.0.is_paused() && self.0.checkpoint_is_due() {
+            // A full disk is tried again later; after any other fault the poison tells the writers.
+            let _ = self.0.checkpoint_step(Session::Open);
+        }
+        Next::Wait(IDLE)
     }
-    engine.checkpoint_step(Session::Open)?;
-    Ok(Outcome::Done)
+
+    fn panicked(&self, message: String) {
+        self.0.set_panicked(message);
+    }
+}
+
+/// Syncs the log when a commit's time has come.
+struct Syncer(Arc<Engine>);
+
+impl Work for Syncer {
+    fn work(&self) -> Next {
+        // A failed sync poisons the database, which tells the writers.
+        let _ = self.0.sync_if_due();
+        Next::Wait(self.0.time_to_sync().unwrap_or(IDLE).min(IDLE))
+    }
+
+    fn panicked(&self, message: String) {
+        self.0.set_panicked(message);
+    }
 }

@@ -9,6 +9,7 @@
 //! it, so that the next group is appended while the last one is being synced.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sapwood_cachetable::Fault;
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
@@ -26,6 +27,9 @@ pub enum Durability {
     Buffered,
     /// A power cut: written and synced. Commits of several threads share a sync.
     Synced,
+    /// A crash of the process at once, and a power cut after at most this time: handed to the
+    /// system, and synced in the background for all commits that came in meanwhile.
+    Interval(Duration),
     /// Nothing before the next checkpoint: it is not logged. For bulk work that can be repeated. A
     /// crash loses the whole batch, never a part, and may keep later logged ones.
     NoWal,
@@ -136,7 +140,7 @@ impl Engine {
         self.admit(bytes as u64)?;
         let logging = match durability {
             Durability::NoWal => Logging::Unlogged,
-            Durability::Buffered | Durability::Synced => Logging::Logged,
+            Durability::Buffered | Durability::Synced | Durability::Interval(_) => Logging::Logged,
         };
         let pending = || {
             let mut records = Vec::with_capacity(bytes);
@@ -151,10 +155,14 @@ impl Engine {
             }
         };
         let end = committed.map_err(indeterminate)?;
-        if durability == Durability::Synced {
-            self.log.sync_to(end).map_err(indeterminate)?;
+        match durability {
+            Durability::Synced => self.log.sync_to(end).map_err(indeterminate),
+            Durability::Interval(time) => {
+                self.sync_within(time);
+                Ok(())
+            }
+            Durability::Buffered | Durability::NoWal => Ok(()),
         }
-        Ok(())
     }
 
     /// Commits the caller's records with those of everybody who waits.

@@ -19,6 +19,7 @@ use sapwood_serialize::run::Run;
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{FrameKind, Msn, StorageLock, TreeId, begin_frame};
 
+use crate::background::Wakers;
 use crate::commit::Line;
 use crate::config::Background;
 use crate::error::{Error, Kind, Result};
@@ -57,9 +58,13 @@ pub(crate) struct Engine {
     checkpointed_at: AtomicU64,
     closed: AtomicBool,
     pauses: AtomicU64,
-    /// Told whenever something was done or is to be done.
+    /// Rung whenever something was done that somebody may wait for.
     pub(crate) bell: Bell,
-    pub(crate) panicked: Mutex<Option<String>>,
+    /// The threads to wake when there is something to do.
+    wakers: Mutex<Option<Wakers>>,
+    /// When the log must be synced at the latest, in nanoseconds of the storage's clock.
+    sync_by: AtomicU64,
+    panicked: Mutex<Option<String>>,
     // Last, so that the folder is free when everything else is gone.
     lock: Mutex<Option<Box<dyn StorageLock>>>,
 }
@@ -96,6 +101,8 @@ impl Engine {
             closed: AtomicBool::new(false),
             pauses: AtomicU64::new(0),
             bell: Bell::default(),
+            wakers: Mutex::new(Rank::Storage, None),
+            sync_by: AtomicU64::new(NEVER),
             panicked: Mutex::new(Rank::Storage, None),
             lock: Mutex::new(Rank::Storage, Some(parts.lock)),
         }
@@ -108,6 +115,23 @@ impl Engine {
         match &*self.panicked.lock() {
             Some(what) => Err(Error::new(Kind::Panicked(what.clone()))),
             None => Ok(()),
+        }
+    }
+
+    /// A background job has panicked: nothing can be trusted to go on.
+    pub(crate) fn set_panicked(&self, message: String) {
+        *self.panicked.lock() = Some(message);
+        self.bell.ring();
+    }
+
+    pub(crate) fn set_wakers(&self, wakers: Option<Wakers>) {
+        *self.wakers.lock() = wakers;
+    }
+
+    /// Wakes background threads: there is something to do.
+    fn wake(&self) {
+        if let Some(wakers) = &*self.wakers.lock() {
+            wakers.wake();
         }
     }
 
@@ -138,7 +162,7 @@ impl Engine {
         drop(ledger);
         drop((current, old));
         self.counters.seals.add(1);
-        self.bell.ring();
+        self.wake();
         Ok(())
     }
 
@@ -168,6 +192,9 @@ impl Engine {
         }
         if self.spill_step()? == Outcome::Done {
             return Ok(Outcome::Done);
+        }
+        if self.background == Background::Manual {
+            self.sync_if_due()?;
         }
         let moved = self.mover.step()?;
         if moved == Outcome::Done {
@@ -203,6 +230,7 @@ impl Engine {
         };
         let outcome = self.mover.spill(&*oldest)?;
         self.bell.ring();
+        self.wake();
         Ok(outcome)
     }
 
@@ -267,6 +295,30 @@ impl Engine {
             first_generation,
             next_msn: self.views.visible().next(),
         }
+    }
+
+    /// Sees to it that the log is synced within `time` from now.
+    pub(crate) fn sync_within(&self, time: Duration) {
+        let by = nanos(self.table.now() + time);
+        if self.sync_by.fetch_min(by, Ordering::AcqRel) > by {
+            self.wake();
+        }
+    }
+
+    /// How long the next sync can wait; `None` when nobody asked for one.
+    pub(crate) fn time_to_sync(&self) -> Option<Duration> {
+        let by = self.sync_by.load(Ordering::Acquire);
+        (by != NEVER).then(|| Duration::from_nanos(by).saturating_sub(self.table.now()))
+    }
+
+    /// Syncs the log if the time has come.
+    pub(crate) fn sync_if_due(&self) -> std::result::Result<(), Fault> {
+        if self.time_to_sync().is_none_or(|time| !time.is_zero()) {
+            return Ok(());
+        }
+        // Before the sync: whoever commits meanwhile asks for the next one.
+        self.sync_by.store(NEVER, Ordering::Release);
+        self.log.sync_to(self.log.end())
     }
 
     /// Writes a mark when nobody has written for a while: it tells recovery how far the log was
@@ -348,13 +400,20 @@ pub(crate) fn plant(table: &Cachetable, views: &ViewCell, tree: TreeId, name: &s
 /// No more generations than this wait for a spill.
 pub(crate) const SEALED_MAX: usize = 2;
 
+/// No sync was asked for.
+const NEVER: u64 = u64::MAX;
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(NEVER - 1)
+}
+
 /// While it lives, background work pauses.
 pub(crate) struct Pause<'a>(&'a Engine);
 
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
         self.0.pauses.fetch_sub(1, Ordering::AcqRel);
-        self.0.bell.ring();
+        self.0.wake();
     }
 }
 

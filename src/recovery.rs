@@ -15,7 +15,7 @@ use std::sync::Arc;
 use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::ledger::{Change, ViewToken};
-use sapwood_cachetable::{Cachetable, Captured, Fault, Flip};
+use sapwood_cachetable::{Cachetable, Captured, EncoderPool, Fault, Flip, encoder_pool};
 use sapwood_flusher::{Forest, Mover, Outcome, Views};
 use sapwood_serialize::catalog_image::decode_catalog;
 use sapwood_serialize::superblock::{Session, Superblock};
@@ -24,7 +24,7 @@ use sapwood_serialize::{
 };
 
 use crate::commit::apply_record;
-use crate::config::Config;
+use crate::config::{Background, Config};
 use crate::engine::{Engine, Parts, plant};
 use crate::error::{Error, Kind, Result};
 use crate::generation::Generation;
@@ -66,7 +66,9 @@ impl Opening {
         let opened = block_file.tables()?;
         let budget = Budget { total: config.cache_bytes };
         let file = block_file.file.clone();
-        let table = Arc::new(Cachetable::new(storage, file, superblock.database, budget, opened));
+        let table =
+            Cachetable::new(storage, file, superblock.database, budget, pool_for(config)?, opened);
+        let table = Arc::new(table);
         let token = table.ledger().publish(Change::default());
         let forest = read_forest(&table, block_file, token)?;
         let active = Generation::new(superblock.first_generation, superblock.next_msn, &table);
@@ -207,6 +209,17 @@ impl Opening {
         };
         Ok(self.table.checkpoint(flip, |_| capture(), &|| Ok(log.durable()))?)
     }
+}
+
+fn pool_for(config: &Config) -> Result<Option<EncoderPool>> {
+    let threads = match config.background {
+        Background::Threads(count) => count,
+        Background::Manual => 0,
+    };
+    encoder_pool(threads).map_err(|error| {
+        let reason = format!("a thread could not be started: {error}");
+        Error::new(Kind::Option { option: "background", reason })
+    })
 }
 
 fn read_forest(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sapwood_cachetable::Cachetable;
 use sapwood_serialize::node::{Edge, Node};
 use serde::Serialize;
 
@@ -53,8 +54,7 @@ pub struct Stats {
     pub trees: BTreeMap<String, TreeStats>,
 }
 
-/// Figures of one tree; nodes that are not in memory are not read, and what lies below them is not
-/// counted.
+/// Figures of one tree.
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct TreeStats {
@@ -71,7 +71,8 @@ pub struct TreeStats {
 }
 
 impl Database {
-    /// The figures now. Walks the nodes that are in memory; reads nothing.
+    /// The figures now. Walks all internal nodes and reads those that are not in memory, which are
+    /// few and small; what lies below one that cannot be read is not counted.
     pub fn stats(&self) -> Stats {
         let engine = self.engine();
         let (table, mover) = (&engine.table, engine.mover.counters());
@@ -112,10 +113,11 @@ impl Database {
 
     fn tree_stats(&self) -> BTreeMap<String, TreeStats> {
         let forest = self.engine().views.load().forest.clone();
+        let table = &self.engine().table;
         let tree = |top: &Edge| {
             let mut stats =
                 TreeStats { height: u64::from(top.child.height()), ..TreeStats::default() };
-            count(top, &mut stats);
+            count(table, top, &mut stats);
             stats
         };
         let trees = forest.trees.values();
@@ -123,7 +125,7 @@ impl Database {
     }
 }
 
-fn count(edge: &Edge, stats: &mut TreeStats) {
+fn count(table: &Cachetable, edge: &Edge, stats: &mut TreeStats) {
     stats.nodes += 1;
     stats.runs += edge.buffer().len() as u64;
     stats.buffered_bytes += edge.bytes();
@@ -131,8 +133,8 @@ fn count(edge: &Edge, stats: &mut TreeStats) {
         stats.leaves += 1;
         return;
     }
-    let resident = edge.child.peek();
-    if let Some(Node::Internal(node)) = resident.as_ref().map(|resident| &resident.node) {
-        node.edges().iter().for_each(|edge| count(edge, stats));
+    let resident = table.node(&edge.child);
+    if let Ok(Node::Internal(node)) = resident.as_ref().map(|resident| &resident.node) {
+        node.edges().iter().for_each(|edge| count(table, edge, stats));
     }
 }

@@ -144,6 +144,6 @@ impl Engine {
 
     /// The largest batch, encoded.
     pub(crate) fn batch_bytes_max(&self) -> u64 {
-        (self.table.budget().total / 4).max(64 << 10).min(2 << 30)
+        (self.table.budget().total / 4).clamp(64 << 10, 2 << 30)
     }
 }

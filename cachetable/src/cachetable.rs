@@ -53,6 +53,9 @@ impl Meters {
     }
 }
 
+/// Threads for what is worth several at once.
+pub type EncoderPool = rayon::ThreadPool;
+
 /// The cachetable of one open database.
 pub struct Cachetable {
     // Constant after construction.
@@ -60,6 +63,8 @@ pub struct Cachetable {
     pub(crate) file: Arc<dyn StorageFile>,
     pub(crate) database: DatabaseId,
     budget: Budget,
+    /// A pool of our own, for what is worth several threads at once; `None` does it in place.
+    pub(crate) pool: Option<EncoderPool>,
     // Synchronised by themselves.
     meters: Meters,
     counters: Counters,
@@ -87,6 +92,7 @@ impl Cachetable {
         file: Arc<dyn StorageFile>,
         database: DatabaseId,
         budget: Budget,
+        pool: Option<EncoderPool>,
         opened: Opened,
     ) -> Cachetable {
         Cachetable {
@@ -94,6 +100,7 @@ impl Cachetable {
             file,
             database,
             budget,
+            pool,
             meters: Meters::default(),
             counters: Counters::default(),
             poison: Poison::default(),
@@ -238,7 +245,7 @@ impl Cachetable {
     }
 
     fn evict_page(&self) -> bool {
-        let entry = self.pages.lock().next();
+        let entry = self.pages.lock().take_cold();
         let Some(Entry::Page(part, index)) = entry else { return false };
         if let Some(part) = part.upgrade() {
             part.slot(index as usize).evict();
@@ -251,7 +258,7 @@ impl Cachetable {
     /// is nothing to be had.
     fn evict_directory(&self) -> bool {
         for _ in 0..32 {
-            let Some(entry) = self.directories.lock().next() else { return false };
+            let Some(entry) = self.directories.lock().take_cold() else { return false };
             if self.let_go(&entry) {
                 return true;
             }
@@ -364,6 +371,20 @@ impl Cachetable {
     pub fn now(&self) -> Duration {
         self.storage.now()
     }
+}
+
+/// A pool of `threads` named threads for checkpoints; `None`, which works in place, for zero.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn encoder_pool(threads: usize) -> std::io::Result<Option<EncoderPool>> {
+    if threads == 0 {
+        return Ok(None);
+    }
+    let builder = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|number| format!("sapwood-encode-{}", number + 1));
+    builder.build().map(Some).map_err(std::io::Error::other)
 }
 
 /// Whether the system said that there is no space left.

@@ -13,9 +13,13 @@
 //! A crash anywhere leaves the previous checkpoint whole: nothing that it owns is overwritten
 //! before `release`.
 
+use std::sync::Arc;
+
+use rayon::prelude::*;
 use sapwood_serialize::blob::{BlobKind, seal_blob};
 use sapwood_serialize::block_table_image::encode_block_table;
 use sapwood_serialize::catalog_image::{CatalogTree, encode_catalog};
+use sapwood_serialize::segment::Segment;
 use sapwood_serialize::space_map_image::encode_space_map;
 use sapwood_serialize::superblock::{BlobPlace, SLOT_BYTES, Session, Superblock, slot};
 use sapwood_serialize::{Epoch, Extent, GenerationId, Lsn, Msn, TreeId, checksum};
@@ -93,9 +97,7 @@ impl Cachetable {
         list: &CutList,
         sync_log: &dyn Fn() -> Result<Lsn, Fault>,
     ) -> Result<Superblock, Fault> {
-        for segment in &list.segments {
-            self.write_segment(segment, Ownership::View)?;
-        }
+        self.write_segments(&list.segments)?;
         for handle in &list.nodes {
             self.write_node(handle)?;
         }
@@ -125,6 +127,15 @@ impl Cachetable {
         self.sync()?;
         self.write_superblock(&superblock)?;
         Ok(superblock)
+    }
+
+    /// Compressing is most of the work, so the pool shares it out.
+    fn write_segments(&self, segments: &[Arc<Segment>]) -> Result<(), Fault> {
+        let write = |segment: &Arc<Segment>| self.write_segment(segment, Ownership::View);
+        match &self.pool {
+            Some(pool) => pool.install(|| segments.par_iter().try_for_each(write)),
+            None => segments.iter().try_for_each(write),
+        }
     }
 
     fn write_table(&self, sealed: &[u8]) -> Result<BlobPlace, Fault> {

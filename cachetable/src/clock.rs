@@ -101,10 +101,10 @@ impl Clock {
     }
 
     /// The next cold entry; `None` when a whole round found none.
-    pub fn next(&mut self) -> Option<Entry> {
+    pub fn take_cold(&mut self) -> Option<Entry> {
         for _ in 0..4 * self.len() {
-            let from_small = self.small.len() * 10 >= self.len() || self.main.is_empty();
-            let queue = if from_small { &mut self.small } else { &mut self.main };
+            let is_small_due = self.small.len() * 10 >= self.len() || self.main.is_empty();
+            let queue = if is_small_due { &mut self.small } else { &mut self.main };
             let entry = queue.pop_front()?;
             match entry.verdict() {
                 Verdict::Gone => {}

@@ -177,14 +177,22 @@ impl Cachetable {
     /// Reads `count` bytes at `offset`; both come from references that were checked against the
     /// extent, and the file's length bounds what is allocated.
     pub(crate) fn read(&self, offset: u64, count: usize) -> Result<Vec<u8>, Fault> {
+        const LARGE: usize = 1 << 20;
         let failed = |error| Fault::io("reading", BLOCK_FILE, error);
-        let available = self.file.len().map_err(failed)?;
-        if offset.checked_add(count as u64).is_none_or(|end| end > available) {
+        let end = offset.checked_add(count as u64);
+        // A small read that fails costs nothing; before a large allocation the file is asked.
+        if count > LARGE && end > Some(self.file.len().map_err(failed)?) || end.is_none() {
             let rule = "it lies beyond the end of the file";
             return Err(Corruption::new("block", 0, rule).within(BLOCK_FILE, offset).into());
         }
         let mut bytes = vec![0; count];
-        self.file.read_at(&mut bytes, offset).map_err(failed)?;
+        self.file.read_at(&mut bytes, offset).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                let rule = "it lies beyond the end of the file";
+                Corruption::new("block", 0, rule).within(BLOCK_FILE, offset).into()
+            }
+            _ => failed(error),
+        })?;
         self.counters().bytes_read.add(count as u64);
         Ok(bytes)
     }

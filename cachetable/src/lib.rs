@@ -8,6 +8,7 @@ pub mod budget;
 mod cachetable;
 mod checkpointer;
 pub mod clock;
+pub mod crew;
 mod fault;
 mod fetch;
 pub mod ledger;
@@ -17,7 +18,7 @@ pub mod storage;
 pub mod sync;
 mod writer;
 
-pub use cachetable::{BLOCK_FILE, Cachetable, Meters, is_full};
+pub use cachetable::{BLOCK_FILE, Cachetable, EncoderPool, Meters, encoder_pool, is_full};
 pub use checkpointer::{Captured, Flip};
 pub use fault::{Fault, Poison};
 pub use fetch::Caching;

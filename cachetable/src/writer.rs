@@ -15,7 +15,7 @@ use sapwood_serialize::blob::{BlobKind, seal_blob};
 use sapwood_serialize::block_table_image::NodePlace;
 use sapwood_serialize::node::Handle;
 use sapwood_serialize::node_image::encode_node;
-use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace, Standing};
+use sapwood_serialize::segment::{PageSlot, ResidentSegment, Segment, SegmentPlace, Standing};
 use sapwood_serialize::segment_image::encode_segment;
 use sapwood_serialize::{Compression, Extent, Page, checksum};
 
@@ -44,7 +44,7 @@ impl Cachetable {
 
     fn write_segment_now(&self, segment: &Arc<Segment>, owner: Ownership) -> Result<(), Fault> {
         let part = segment.resident().expect("an unwritten segment is resident");
-        let pages: Vec<Arc<Page>> = part.slots().iter().filter_map(|slot| slot.page()).collect();
+        let pages: Vec<Arc<Page>> = part.slots().iter().filter_map(PageSlot::page).collect();
         let encoded = encode_segment(self.identity(segment), part.meta(), &pages, Compression::Lz4);
         let extent = self.write_extent(&encoded.bytes)?;
         let place = SegmentPlace { extent, meta: encoded.meta_place };

@@ -61,6 +61,10 @@ impl Replacement {
     }
 }
 
+/// What a job makes of an edge, given the edge and its bounds in the current view.
+pub type Make<'m> =
+    dyn FnMut(&mut Edit<'_>, &Arc<Edge>, &Bounds) -> Result<Replacement, Refused> + 'm;
+
 /// Where an edge is: in which tree, above which node, and a key that leads there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeName {
@@ -169,11 +173,7 @@ impl<'a> Edit<'a> {
 
     /// Replaces the edge that `name` says by what `make` makes of it, and grows the tree when that
     /// leaves more than one edge at the top.
-    pub fn replace_edge(
-        &mut self,
-        name: &EdgeName,
-        make: &mut dyn FnMut(&mut Edit<'_>, &Arc<Edge>, &Bounds) -> Result<Replacement, Refused>,
-    ) -> Result<(), Refused> {
+    pub fn replace_edge(&mut self, name: &EdgeName, make: &mut Make<'_>) -> Result<(), Refused> {
         let tree = self.tree(name.tree)?;
         let old = tree.top.clone();
         let replacement = self.rewrite(&old, &Bounds::all(), name, make)?;
@@ -188,7 +188,7 @@ impl<'a> Edit<'a> {
         edge: &Arc<Edge>,
         bounds: &Bounds,
         name: &EdgeName,
-        make: &mut dyn FnMut(&mut Edit<'_>, &Arc<Edge>, &Bounds) -> Result<Replacement, Refused>,
+        make: &mut Make<'_>,
     ) -> Result<Replacement, Refused> {
         if edge.child.block() == name.block {
             return make(self, edge, bounds);

@@ -268,7 +268,7 @@ fn merge_pair(
         |edge: &Edge| edge.child.node().ok_or_else(|| Refused::Absent(edge.child.clone()));
     let (low, high) = (node_of(&left_edge)?, node_of(&right_edge)?);
     let pivot = parent.pivots().get(left).expect("there is an edge on its right").clone();
-    let merged = joined(&low.node, &high.node, pivot, limits).ok_or(Refused::Stale)?;
+    let merged = joined(&low.node, &high.node, &pivot, limits).ok_or(Refused::Stale)?;
     edit.remove(&right_edge.child);
     let child = edit.changed(&left_edge.child, merged);
     let buffer = left_edge.buffer().iter().chain(right_edge.buffer()).cloned().collect();
@@ -279,7 +279,7 @@ fn merge_pair(
 }
 
 /// Two siblings as one node, if they fit with room to spare.
-fn joined(low: &Node, high: &Node, pivot: Key, limits: &Limits) -> Option<Node> {
+fn joined(low: &Node, high: &Node, pivot: &Key, limits: &Limits) -> Option<Node> {
     match (low, high) {
         (Node::Leaf(low), Node::Leaf(high)) => {
             let fits = Limits::fits_merged(low.bytes() + high.bytes(), limits.leaf_bytes)
@@ -293,7 +293,7 @@ fn joined(low: &Node, high: &Node, pivot: Key, limits: &Limits) -> Option<Node> 
         (Node::Internal(low), Node::Internal(high)) => {
             let count = low.edges().len() + high.edges().len();
             let pivots: Vec<_> =
-                low.pivots().iter().chain([&pivot]).chain(high.pivots()).cloned().collect();
+                low.pivots().iter().chain([pivot]).chain(high.pivots()).cloned().collect();
             let edges = low.edges().iter().chain(high.edges()).cloned().collect();
             let fits = Limits::fits_merged(count as u64, limits.fanout as u64);
             fits.then(|| Node::Internal(Internal::new(low.height, pivots, edges)))

@@ -130,7 +130,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             version.msn - self.base.to_raw()
         };
         match versions {
-            [] => return Ok(()),
+            [] => Ok(()),
             [only] => {
                 let only = Version { msn: relative(only), op: only.op };
                 self.push_relative(key, std::slice::from_ref(&only))

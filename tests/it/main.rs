@@ -1,4 +1,6 @@
 //! Everything that is tested through the public API; the list of modules is the table of contents.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
+
 mod basics;
 mod sim;
