@@ -202,6 +202,9 @@ impl Engine {
         encode: &mut dyn FnMut(&mut Vec<u8>),
     ) -> std::result::Result<Lsn, Fault> {
         self.table.poison().check()?;
+        if self.is_closed() {
+            return Err(Fault::Closed);
+        }
         self.seal_if_full()?;
         let mut leader = self.line.leader.lock();
         let mut frame = std::mem::take(&mut leader.frame);

@@ -293,7 +293,8 @@ impl Engine {
             trees: view.forest.trees.values().cloned().collect(),
             next_tree: view.forest.next_tree,
             first_generation,
-            next_msn: self.views.visible().next(),
+            // Replay starts with the oldest message that is not in the trees.
+            next_msn: oldest.first_msn(),
         }
     }
 
@@ -351,6 +352,8 @@ impl Engine {
     }
 
     fn close_files(&self) -> std::result::Result<(), Fault> {
+        // Whoever leads now is waited for; whoever comes later is refused.
+        self.line.lead(|| ());
         self.table.poison().check()?;
         if self.panicked.lock().is_some() {
             return Ok(());

@@ -184,7 +184,10 @@ impl std::error::Error for Error {
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
-        Error::new(Kind::Fault(fault))
+        Error::new(match fault {
+            Fault::Closed => Kind::Closed,
+            fault => Kind::Fault(fault),
+        })
     }
 }
 

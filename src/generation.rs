@@ -60,6 +60,11 @@ impl Generation {
         Ok(())
     }
 
+    /// No message of it has a smaller number.
+    pub(crate) fn first_msn(&self) -> Msn {
+        self.oldest
+    }
+
     /// No more messages; `newest` was the last.
     pub(crate) fn seal(&self, newest: Msn) {
         self.newest.store(newest.to_raw(), Ordering::Release);

@@ -25,6 +25,8 @@ pub enum Fault {
         /// How many bytes were wanted.
         bytes: u64,
     },
+    /// The database was closed.
+    Closed,
     /// An earlier write or sync failed; since then nothing is written any more.
     Poisoned(Arc<Fault>),
 }
@@ -52,6 +54,7 @@ impl fmt::Display for Fault {
                     "the disk is full: {bytes} more bytes are needed; free some space and try again"
                 )
             }
+            Fault::Closed => f.write_str("the database is closed"),
             Fault::Poisoned(cause) => write!(
                 f,
                 "the database takes no more writes since an earlier failure ({cause}); reopen it"
@@ -66,7 +69,7 @@ impl std::error::Error for Fault {
             Fault::Io { source, .. } => Some(&**source),
             Fault::Corrupt(corruption) => Some(corruption),
             Fault::Poisoned(cause) => Some(&**cause),
-            Fault::DiskFull { .. } => None,
+            Fault::DiskFull { .. } | Fault::Closed => None,
         }
     }
 }

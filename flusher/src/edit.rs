@@ -250,10 +250,9 @@ impl<'a> Edit<'a> {
                     *edge = Arc::new(edge.with_run(run.clone()));
                     break;
                 }
-                match run.clip(&bounds) {
-                    Some(part) => *edge = Arc::new(edge.with_run(Arc::new(part))),
-                    None if index > first => break,
-                    None => {}
+                // An edge in the middle of the run may have no part in it.
+                if let Some(part) = run.clip(&bounds) {
+                    *edge = Arc::new(edge.with_run(Arc::new(part)));
                 }
             }
         }

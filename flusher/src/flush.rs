@@ -59,19 +59,20 @@ impl Mover {
         let Some(_claim) = self.claims.take(name.block) else { return Ok(Outcome::Busy) };
         let forest = self.views.forest();
         let Some((edge, bounds)) = self.find(&forest, name)? else { return Ok(Outcome::Nothing) };
-        drop(forest);
         if edge.buffer().is_empty() {
             return Ok(Outcome::Nothing);
         }
+        // The view is held until the child is in memory: it may be replaced meanwhile, and where its
+        // image lies is kept for those who hold the view. What is taken is kept by the claim.
         let child = self.table.node(&edge.child)?;
+        drop(forest);
         let taken = Taken { edge, bounds, horizon: self.views.horizon() };
         let outcome = match &child.node {
             Node::Internal(internal) => self.flush_down(name, &taken, internal),
             Node::Leaf(leaf) => self.reconcile(name, &taken, leaf),
         }?;
-        if outcome == Outcome::Done {
-            self.tend_after(name);
-        }
+        // Also when it was stale: what was due still is, perhaps elsewhere.
+        self.tend_after(name);
         Ok(outcome)
     }
 

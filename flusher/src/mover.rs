@@ -107,7 +107,7 @@ impl Mover {
         make: &mut dyn FnMut(&mut Edit<'_>) -> Result<(), Refused>,
     ) -> JobResult {
         loop {
-            let absent = {
+            let (absent, _held) = {
                 let mut ledger = self.table.ledger();
                 let forest = self.views.forest();
                 let mut edit = Edit::new(&self.table, &mut ledger, &forest);
@@ -122,7 +122,8 @@ impl Mover {
                         return Ok(Outcome::Done);
                     }
                     Err(Refused::Stale) => return Ok(Outcome::Nothing),
-                    Err(Refused::Absent(handle)) => handle,
+                    // The view is held until the node is in memory, so that its image stays.
+                    Err(Refused::Absent(handle)) => (handle, forest),
                 }
             };
             self.table.node(&absent)?;

@@ -30,7 +30,6 @@ impl Mover {
     pub(crate) fn tend(&self, name: &EdgeName) -> JobResult {
         let forest = self.views.forest();
         let Some((edge, bounds)) = self.find(&forest, name)? else { return Ok(Outcome::Nothing) };
-        drop(forest);
         if is_due(&edge, &self.limits) {
             self.due.flush(name.clone(), weight(&edge));
         }
@@ -105,14 +104,11 @@ impl Mover {
         let forest = self.views.forest();
         let Some(tree) = forest.trees.get(&name.tree) else { return Ok(Outcome::Nothing) };
         if tree.top.child.block() == name.block {
-            let top = tree.top.clone();
-            drop(forest);
-            return self.shrink(name, &top);
+            return self.shrink(name, &tree.top);
         }
         let Some((parent, index)) = self.parent_of(&tree.top.clone(), name)? else {
             return Ok(Outcome::Nothing);
         };
-        drop(forest);
         let resident = self.table.node(&parent.child)?;
         let Node::Internal(node) = &resident.node else { return Ok(Outcome::Nothing) };
         let Some(left) = left_of_pair(node, index) else { return Ok(Outcome::Nothing) };
@@ -121,6 +117,7 @@ impl Mover {
         let (Some(_one), Some(_other)) = claims else { return Ok(Outcome::Busy) };
         self.table.node(&one)?;
         self.table.node(&other)?;
+        drop(forest);
         let place = EdgeName { block: parent.child.block(), ..name.clone() };
         let (limits, pair) = (self.limits, (one.block(), other.block()));
         let outcome = self.publish(None, &mut |edit| {

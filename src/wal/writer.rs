@@ -90,7 +90,7 @@ impl Log {
             ),
             syncing: Mutex::new(
                 Rank::JobQueue,
-                Syncing { unsynced: VecDeque::from([active]), is_running: false },
+                Syncing { unsynced: VecDeque::from([active.clone()]), is_running: false },
             ),
             synced: Condvar::new(),
             end: AtomicU64::new(start.base.to_raw()),
@@ -99,9 +99,16 @@ impl Log {
             syncs: Counter::default(),
         };
         // The superblock that follows says that this file exists, so it must.
-        log.write_header()?;
+        let allocated = log.write_header(&active, start.generation, start.base)?;
+        log.begin(start.base, allocated);
         log.sync_to(log.end())?;
         Ok(log)
+    }
+
+    fn begin(&self, base: Lsn, allocated: u64) {
+        let mut append = self.append.lock();
+        (append.written, append.allocated) = (WAL_HEADER_BYTES as u64, allocated);
+        self.end.store(base.plus(append.written).to_raw(), Ordering::Release);
     }
 
     /// The position behind the last frame.
@@ -119,49 +126,45 @@ impl Log {
         self.epoch
     }
 
-    fn write_header(&self) -> Result<(), Fault> {
-        let (active, generation, base) = {
-            let append = self.append.lock();
-            (append.active.clone(), append.generation, append.base)
-        };
+    /// Writes the header of a file; returns how long the file now is.
+    fn write_header(
+        &self,
+        file: &LogFile,
+        generation: GenerationId,
+        base: Lsn,
+    ) -> Result<u64, Fault> {
         let database = self.table.database();
         let durable = self.durable().min(base);
         let header = WalHeader { database, generation, epoch: self.epoch, base, durable };
-        self.grow(&active, 0, WAL_HEADER_BYTES as u64)?;
-        self.write(&active, &header.encode(), 0)?;
-        let mut append = self.append.lock();
-        append.written = WAL_HEADER_BYTES as u64;
-        self.end.store(base.plus(append.written).to_raw(), Ordering::Release);
-        Ok(())
+        let allocated = self.grow(file, 0, WAL_HEADER_BYTES as u64)?;
+        self.write(file, &header.encode(), 0)?;
+        Ok(allocated)
     }
 
     /// Makes room for a frame of `bytes` in the active file. `DiskFull` before anything was written.
     pub(crate) fn make_room(&self, bytes: u64) -> Result<(), Fault> {
-        let (active, written) = {
+        let (active, needed, allocated) = {
             let append = self.append.lock();
-            (append.active.clone(), append.written)
+            (append.active.clone(), append.written + bytes, append.allocated)
         };
-        self.grow(&active, written, bytes)
+        if needed > allocated {
+            let allocated = self.grow(&active, allocated, needed)?;
+            self.append.lock().allocated = allocated;
+        }
+        Ok(())
     }
 
-    fn grow(&self, file: &LogFile, written: u64, bytes: u64) -> Result<(), Fault> {
+    /// Grows a file from `allocated` to at least `needed`; returns how long it now is.
+    fn grow(&self, file: &LogFile, allocated: u64, needed: u64) -> Result<u64, Fault> {
         const FIRST: u64 = 4 << 10;
         const STEP_MAX: u64 = 4 << 20;
-        let allocated = self.append.lock().allocated;
-        let needed = written + bytes;
-        if needed <= allocated {
-            return Ok(());
-        }
         let ample = (allocated + allocated.clamp(FIRST, STEP_MAX)).max(needed);
         let mut grown = file.file.allocate(ample).map(|()| ample);
         if grown.is_err() {
             grown = file.file.allocate(needed).map(|()| needed);
         }
         match grown {
-            Ok(allocated) => {
-                self.append.lock().allocated = allocated;
-                Ok(())
-            }
+            Ok(allocated) => Ok(allocated),
             Err(error) if is_full(&error) => Err(Fault::DiskFull { bytes: needed - allocated }),
             Err(error) => Err(self.failed("growing", &file.name, error)),
         }
@@ -209,20 +212,22 @@ impl Log {
         self.durable() == self.end() && told < self.durable()
     }
 
-    /// Continues in the next file. The leader alone calls it.
+    /// Continues in the next file. The leader alone calls it. On a full disk nothing has changed.
     pub(crate) fn seal(&self) -> Result<(), Fault> {
         self.prepare_next()?;
-        {
-            let mut append = self.append.lock();
-            let next = append.next.take().expect("it was prepared");
-            append.base = append.base.plus(append.written);
-            append.generation = append.generation.next();
-            (append.written, append.allocated) = (0, 0);
-            append.active = next.clone();
-            drop(append);
-            self.syncing.lock().unsynced.push_back(next);
-        }
-        self.write_header()
+        let (next, generation, base) = {
+            let append = self.append.lock();
+            let next = append.next.clone().expect("it was prepared");
+            (next, append.generation.next(), append.base.plus(append.written))
+        };
+        let allocated = self.write_header(&next, generation, base)?;
+        self.syncing.lock().unsynced.push_back(next.clone());
+        let mut append = self.append.lock();
+        (append.active, append.next) = (next, None);
+        (append.generation, append.base) = (generation, base);
+        (append.written, append.allocated) = (WAL_HEADER_BYTES as u64, allocated);
+        self.end.store(base.plus(append.written).to_raw(), Ordering::Release);
+        Ok(())
     }
 
     /// Creates the file after the active one, if it is not there yet.

@@ -1,0 +1,55 @@
+//! The command line of sapwood: one file per subcommand, listed below in the order of the help.
+//!
+//! ```text
+//! arguments -> args -> subcommand -> Exit (0, or 1 for "not there")      -> exit code
+//!                               `-> Failure (1 to 4, with one sentence)  -> standard error
+//! ```
+//!
+//! Results go to standard output, everything else to standard error. A subcommand returns its exit
+//! code or failure to `main`, so that databases are closed and temporary folders removed first.
+
+mod args;
+mod checkpoint;
+mod delete;
+mod demo;
+mod dump;
+mod escape;
+mod failure;
+mod get;
+mod lines;
+mod load;
+mod output;
+mod put;
+mod scan;
+mod stats;
+mod trees;
+mod verify;
+
+use std::process::ExitCode;
+
+use args::Command;
+use failure::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let exit = match args::parse() {
+        Ok(command) => run(command),
+        Err(help_or_usage) => help_or_usage.show(),
+    };
+    exit.unwrap_or_else(|failure| failure.tell()).into()
+}
+
+fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Load(load) => load.run(),
+        Command::Get(get) => get.run(),
+        Command::Put(put) => put.run(),
+        Command::Delete(delete) => delete.run(),
+        Command::Scan(scan) => scan.run(),
+        Command::Trees(trees) => trees.run(),
+        Command::Stats(stats) => stats.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Checkpoint(checkpoint) => checkpoint.run(),
+        Command::Dump(dump) => dump.run(),
+        Command::Demo(demo) => demo.run(),
+    }
+}
