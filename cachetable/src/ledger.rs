@@ -21,6 +21,9 @@
 //!
 //! Nothing here can fail, does I/O or takes a lock.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 

@@ -14,6 +14,10 @@
 //! by [`BlockId`] alone: where a child lies, and what its checksum is, stands in the block table.
 //! That is why a node that was copied only because a child changed is unchanged on disk.
 
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail so")]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

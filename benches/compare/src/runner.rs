@@ -7,11 +7,12 @@
 //!
 //! Invariants:
 //! 1. one child runs at a time, and one large and one small store exist at a time;
-//! 2. a child that fails ends its engine's part of the repeat, and nothing else.
+//! 2. a child that fails ends its engine's part of the repeat, and nothing else;
+//! 3. only folders that were not there before are removed.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 
 use crate::cgroup::Group;
 use crate::engines::Engine;
@@ -23,6 +24,7 @@ use crate::{Error, Result};
 
 pub fn run(options: &Options) -> Result<()> {
     let was_there = options.folder.exists();
+    refuse_leftovers(options)?;
     fs::create_dir_all(&options.folder)?;
     let (group, limit) = make_group(options);
     let group = group.as_ref().map(|group| group.folder().to_owned());
@@ -37,10 +39,10 @@ pub fn run(options: &Options) -> Result<()> {
     if !was_there {
         fs::remove_dir(&options.folder)?;
     }
-    report::print_tables(options, &outcomes);
     if let Some(path) = &options.json {
         report::write_json(path, options, &limit, &outcomes)?;
     }
+    report::print_tables(options, &outcomes);
     let failures = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
     match failures {
         0 => Ok(()),
@@ -89,28 +91,23 @@ impl Turn<'_> {
                 break;
             }
         }
-        files::remove(&self.folder(Workload::Load))?;
-        files::remove(&self.folder(Workload::Cached))
-    }
-
-    fn folder(&self, workload: Workload) -> PathBuf {
-        let size = if workload == Workload::Cached { "small" } else { "large" };
-        self.options.folder.join(format!("{}-{size}", self.engine.name()))
+        for workload in Workload::ALL {
+            files::remove(&folder(self.options, self.engine, workload))?;
+        }
+        Ok(())
     }
 
     fn run_child(&self, workload: Workload, sizes: &Sizes) -> Result<Figures> {
-        let folder = self.folder(workload);
-        if !workload.needs_load() {
-            refuse_existing(&folder)?;
-        }
+        let folder = folder(self.options, self.engine, workload);
         let (engine, sizes, cgroup) = (self.engine, sizes.clone(), self.group.clone());
         let job = Job { engine, workload, sizes, folder, cgroup };
         let child = Command::new(std::env::current_exe()?)
             .args(["--job", &serde_json::to_string(&job)?])
-            .stderr(Stdio::inherit())
             .output()?;
+        let told = String::from_utf8_lossy(&child.stderr);
+        eprint!("{told}");
         if !child.status.success() {
-            return Err(format!("the child ended with {}", child.status).into());
+            return Err(format!("{}, {}", child.status, told.trim_end()).into());
         }
         let said = String::from_utf8(child.stdout)?;
         let line = said.lines().next_back().ok_or_else(|| Error::from("the child said nothing"))?;
@@ -118,10 +115,22 @@ impl Turn<'_> {
     }
 }
 
-/// A load into what another run left behind would measure something else.
-fn refuse_existing(folder: &Path) -> Result<()> {
-    match folder.exists() {
-        true => Err(format!("{} exists; remove it first", folder.display()).into()),
-        false => Ok(()),
+/// Where the store of a workload lies.
+fn folder(options: &Options, engine: Engine, workload: Workload) -> PathBuf {
+    let size = if workload == Workload::Cached { "small" } else { "large" };
+    options.folder.join(format!("{}-{size}", engine.name()))
+}
+
+/// A load into what is there already would measure something else, and the stores are removed at
+/// the end, so nothing that is not ours may lie where they will.
+fn refuse_leftovers(options: &Options) -> Result<()> {
+    for engine in &options.engines {
+        for workload in Workload::ALL {
+            let folder = folder(options, *engine, workload);
+            if folder.exists() {
+                return Err(format!("{} exists; remove it first", folder.display()).into());
+            }
+        }
     }
+    Ok(())
 }
