@@ -11,8 +11,8 @@ use crate::slice::Slice;
 use crate::tree::Tree;
 use crate::view::Registration;
 
-/// Rows of the first batch; each next one has twice as many.
-const ROWS_FIRST: usize = 16;
+/// Rows of the first batch; each next one has four times as many.
+const ROWS_FIRST: usize = 32;
 /// Rows of a batch at most.
 const ROWS_MOST: usize = 1024;
 /// A batch ends behind the row that reaches this many bytes.
@@ -35,12 +35,17 @@ pub struct Iter {
 
 impl Iter {
     pub(crate) fn new(tree: &Tree, bounds: Bounds) -> Iter {
+        Iter::with_rows(tree, bounds, ROWS_FIRST)
+    }
+
+    /// An iterator whose user will probably want no more than `rows`.
+    pub(crate) fn with_rows(tree: &Tree, bounds: Bounds, rows: usize) -> Iter {
         let engine = tree.db().engine();
         let failed = engine.check_open().err();
         let registration = engine.views.register();
         let (tree, rest) = (tree.clone(), Some(bounds));
         let (front, back) = (VecDeque::new(), VecDeque::new());
-        Iter { tree, registration, rest, front, back, rows: ROWS_FIRST, failed }
+        Iter { tree, registration, rest, front, back, rows, failed }
     }
 
     /// Gathers the next rows at one end, until there are some or none are left.
@@ -59,7 +64,7 @@ impl Iter {
             let view = engine.views.load();
             let batch = scan::batch(&engine.table, &view, &request)?;
             self.rest = batch.rest;
-            self.rows = (self.rows * 2).min(ROWS_MOST);
+            self.rows = (self.rows * 4).min(ROWS_MOST);
             if !batch.rows.is_empty() {
                 match direction {
                     Direction::Forward => self.front.extend(batch.rows),

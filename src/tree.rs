@@ -109,7 +109,7 @@ impl Tree {
     /// # Errors
     /// When a page cannot be read or is damaged.
     pub fn first(&self) -> Result<Option<(Slice, Slice)>> {
-        self.iter().next().transpose()
+        Iter::with_rows(self, Bounds::all(), 1).next().transpose()
     }
 
     /// The largest key with its value.
@@ -117,7 +117,7 @@ impl Tree {
     /// # Errors
     /// When a page cannot be read or is damaged.
     pub fn last(&self) -> Result<Option<(Slice, Slice)>> {
-        self.iter().next_back().transpose()
+        Iter::with_rows(self, Bounds::all(), 1).next_back().transpose()
     }
 
     /// All rows in key order, as they are now; also backwards.

@@ -276,7 +276,7 @@ impl Cachetable {
     }
 
     fn evict_node(&self, handle: &Arc<Handle>) -> bool {
-        if handle.image().place().is_none() {
+        if handle.image().place().is_none() || handle.is_pinned() {
             return false;
         }
         if handle.height() > 0 {

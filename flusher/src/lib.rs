@@ -4,6 +4,8 @@
 //! everything outside the publish mutex and publish by copying the path in the current view
 //! ([`edit`]).
 
+#[doc(hidden)]
+pub mod bench_support;
 mod claims;
 mod due;
 pub mod edit;

@@ -106,6 +106,9 @@ impl Mover {
         spilled: Option<GenerationId>,
         make: &mut dyn FnMut(&mut Edit<'_>) -> Result<(), Refused>,
     ) -> JobResult {
+        // What was fetched stays until the change is made: else a small cache lets one node of the
+        // path go for the other, for ever.
+        let mut pins = Vec::new();
         loop {
             let (absent, _held) = {
                 let mut ledger = self.table.ledger();
@@ -126,7 +129,7 @@ impl Mover {
                     Err(Refused::Absent(handle)) => (handle, forest),
                 }
             };
-            self.table.node(&absent)?;
+            pins.push(self.table.node(&absent)?);
         }
     }
 

@@ -380,6 +380,12 @@ impl Handle {
         (*before).clone().unwrap_or(node)
     }
 
+    /// Whether somebody holds the node, as far as can be told without waiting.
+    pub fn is_pinned(&self) -> bool {
+        // One is the handle's own, one is this look's.
+        self.node().is_some_and(|node| Arc::strong_count(&node) > 2)
+    }
+
     /// Lets the node go. For an internal node: under the publish mutex, see [`Handle::superseded`].
     ///
     /// # Panics

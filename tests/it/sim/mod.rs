@@ -6,8 +6,16 @@
 //! | `power_cut` | what the machine finds after the power came back |
 //! | `image` | the bytes of one file, cheap to clone |
 //! | `random` | numbers from a seed |
+//! | `workload` | what a simulated user does |
+//! | `model` | what may be found after a crash |
+//! | `machine` | a database, its disk and its model; crashes and recoveries |
+//! | `replay` | which seeds are run, and how a failing one is run again |
 
 pub mod disk;
 mod image;
+pub mod machine;
+pub mod model;
 pub mod power_cut;
 pub mod random;
+pub mod replay;
+pub mod workload;

@@ -1,0 +1,97 @@
+//! What the benches measure below the public API. Not part of that API: hidden from the
+//! documentation, and changed without notice.
+
+use std::sync::Arc;
+
+use sapwood_cachetable::block_file::BlockFile;
+use sapwood_cachetable::budget::Budget;
+use sapwood_cachetable::storage::MemoryStorage;
+use sapwood_cachetable::{Cachetable, Ownership, ReadAhead, RunCursor};
+use sapwood_serialize::fold::{Floor, Horizon, fold};
+use sapwood_serialize::merge_iter::{Direction, Merge};
+use sapwood_serialize::run::{Bounds, Run};
+use sapwood_serialize::{Msn, Op, Storage, Version};
+
+use crate::limits::Limits;
+use crate::segment_writer::{Draft, SegmentWriter, Space};
+
+/// Some runs in memory whose keys interleave, to be merged into one.
+pub struct MergeBench {
+    table: Arc<Cachetable>,
+    runs: Vec<Arc<Run>>,
+    limits: Limits,
+    rows: u64,
+}
+
+impl MergeBench {
+    /// `runs` runs of `rows` rows each, 16-byte keys and 100-byte half-compressible values.
+    ///
+    /// # Panics
+    /// Never: it works in memory.
+    pub fn new(runs: u64, rows: u64) -> MergeBench {
+        let storage = MemoryStorage::new();
+        let block_file = BlockFile::create(&storage).expect("memory is never full");
+        let opened = block_file.tables().expect("it was just made");
+        let budget = Budget { total: 1 << 30 };
+        let (file, database) = (block_file.file, block_file.superblock.database);
+        let storage: Arc<dyn Storage> = Arc::new(storage);
+        let table = Cachetable::new(storage, file, database, budget, None, opened);
+        let mut bench = MergeBench {
+            table: Arc::new(table),
+            runs: Vec::new(),
+            limits: Limits::default(),
+            rows: runs * rows,
+        };
+        bench.runs = (0..runs).map(|run| bench.run(run, runs, rows)).collect();
+        bench
+    }
+
+    fn run(&self, run: u64, runs: u64, rows: u64) -> Arc<Run> {
+        let base = Msn::from_raw(1 + run * rows);
+        let mut draft = Draft::new(&self.table);
+        let mut writer = SegmentWriter::new(&mut draft, &self.limits, base, Space::Promised);
+        for row in 0..rows {
+            let number = row * runs + run;
+            let key = format!("{:016}", number * 7_919);
+            let mut value = [b'.'; 100];
+            for (index, chunk) in value[..50].chunks_mut(8).enumerate() {
+                let mixed = (number + index as u64).wrapping_mul(0x2545_f491_4f6c_dd1d);
+                chunk.copy_from_slice(&mixed.to_le_bytes()[..chunk.len()]);
+            }
+            let version = Version { msn: base.to_raw() + row, op: Op::Put(&value) };
+            writer.push(key.as_bytes(), &[version]).expect("memory is never full");
+        }
+        let parts = writer.finish().expect("memory is never full");
+        Arc::new(Run::new(parts, base, base.plus(rows)))
+    }
+
+    /// How many rows a pass merges.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// One pass as a flush does it: merge, fold, build pages and filters, compress, write.
+    ///
+    /// # Panics
+    /// Never: it works in memory.
+    pub fn pass(&self) {
+        let cursors = self.runs.iter().rev().map(|run| {
+            let (run, bounds) = (run.clone(), Bounds::all());
+            RunCursor::new(&self.table, run, bounds, Direction::Forward, ReadAhead::JOB)
+                .expect("everything is in memory")
+        });
+        let mut merge = Merge::new(cursors.collect(), Direction::Forward);
+        let horizon = Horizon::new(Msn::from_raw(u64::MAX), []);
+        let mut draft = Draft::new(&self.table);
+        let mut writer = SegmentWriter::new(&mut draft, &self.limits, Msn::ZERO, Space::Promised);
+        while let Some(key) = merge.key() {
+            let folded = fold(merge.versions(), &horizon, Floor::Leaf);
+            writer.push(key, folded.versions()).expect("memory is never full");
+            merge.advance().expect("everything is in memory");
+        }
+        writer.finish().expect("memory is never full");
+        for segment in draft.segments() {
+            self.table.write_segment(segment, Ownership::Job).expect("memory is never full");
+        }
+    }
+}

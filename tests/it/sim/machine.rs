@@ -1,0 +1,295 @@
+//! A machine that runs a database on a simulated disk beside its model.
+//!
+//! ```text
+//! Machine::boot -> play actions -> the disk crashes (or not) -> Wreck
+//! Wreck::power_cut / kill -> Wreck::recover -> opened, read, judged by the model, verified
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sapwood::{Background, Config, Database, Durability, Error, Result, Tree};
+
+use super::disk::{Cut, SimDisk};
+use super::model::{Change, Contents, Crash, Deed, Fate, Logging, Model, Rows};
+use super::workload::{Action, Shape, TREES, key};
+
+/// Opens what is on `disk`, in manual mode and with tiny sizes.
+pub fn open(disk: &SimDisk, shape: &Shape) -> Result<Database> {
+    Config::on(Arc::new(disk.clone()))
+        .tiny()
+        .cache_bytes(shape.cache_bytes)
+        .checkpoint_bytes(shape.checkpoint_bytes)
+        .background(Background::Manual)
+        .open()
+}
+
+/// A running database and what it should hold.
+pub struct Machine {
+    pub disk: SimDisk,
+    pub model: Model,
+    shape: Shape,
+    db: Option<Database>,
+    trees: BTreeMap<&'static str, Tree>,
+}
+
+impl Machine {
+    /// Opens a new database.
+    pub fn boot(disk: &SimDisk, shape: Shape) -> Result<Machine> {
+        let db = open(disk, &shape)?;
+        Ok(Machine::around(db, disk.clone(), Model::default(), shape))
+    }
+
+    fn around(db: Database, disk: SimDisk, model: Model, shape: Shape) -> Machine {
+        Machine { disk, model, shape, db: Some(db), trees: BTreeMap::new() }
+    }
+
+    /// The database, which is open.
+    pub fn db(&self) -> &Database {
+        self.db.as_ref().expect("the database is open")
+    }
+
+    /// Plays all actions; stops at the first error.
+    pub fn play_all(&mut self, actions: &[Action]) -> Result<()> {
+        actions.iter().try_for_each(|action| self.play(action))
+    }
+
+    /// Does one action and notes in the model what it promises.
+    pub fn play(&mut self, action: &Action) -> Result<()> {
+        match action {
+            Action::Create(tree) => self.create(tree),
+            Action::Single(change) => self.single(change),
+            Action::Batch(changes, durability) => self.batch(changes, *durability),
+            Action::Sync => {
+                self.db().sync()?;
+                self.model.synced();
+                Ok(())
+            }
+            Action::Checkpoint => {
+                self.db().checkpoint()?;
+                self.model.checkpointed();
+                Ok(())
+            }
+            Action::Maintain(steps) => self.db().maintain(*steps).map(|_| ()),
+            Action::Reopen => self.reopen(),
+            Action::Get(tree, key) => self.get(tree, key),
+            Action::Scan => self.look(),
+        }
+    }
+
+    fn create(&mut self, tree: &'static str) -> Result<()> {
+        let is_new = !self.db().tree_names().iter().any(|name| name == tree);
+        let created = self.db().tree(tree);
+        if is_new {
+            let told = created.as_ref().map(|_| ());
+            self.note(Deed::Create(tree), Logging::Logged, told.err());
+        }
+        self.trees.insert(tree, created?);
+        Ok(())
+    }
+
+    fn single(&mut self, change: &Change) -> Result<()> {
+        let tree = &self.trees[change.tree];
+        let done = match &change.value {
+            Some(value) => tree.insert(&change.key, value),
+            None => tree.remove(&change.key),
+        };
+        self.note(Deed::Write(vec![change.clone()]), Logging::Logged, done.as_ref().err());
+        done
+    }
+
+    fn batch(&mut self, changes: &[Change], durability: Durability) -> Result<()> {
+        let mut batch = self.db().batch();
+        for change in changes {
+            let tree = &self.trees[change.tree];
+            match &change.value {
+                Some(value) => batch.insert(tree, &change.key, value),
+                None => batch.remove(tree, &change.key),
+            }
+        }
+        let done = batch.commit(durability);
+        let logging = match durability {
+            Durability::NoWal => Logging::Unlogged,
+            _ => Logging::Logged,
+        };
+        self.note(Deed::Write(changes.to_vec()), logging, done.as_ref().err());
+        if done.is_ok() && durability == Durability::Synced {
+            self.model.synced();
+        }
+        done
+    }
+
+    /// A commit that failed is noted too, unless the error says that nothing happened.
+    fn note(&mut self, deed: Deed, logging: Logging, error: Option<&Error>) {
+        match error {
+            None => self.model.commit(deed, logging, Fate::Acknowledged),
+            Some(error) if self.disk.is_crashed() || error.is_indeterminate() => {
+                self.model.commit(deed, logging, Fate::Unknown);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Closes and opens again.
+    pub fn reopen(&mut self) -> Result<()> {
+        self.trees.clear();
+        let db = self.db.take().expect("the database is open");
+        db.close()?;
+        self.model.checkpointed();
+        self.db = Some(open(&self.disk, &self.shape)?);
+        self.open_trees()
+    }
+
+    fn open_trees(&mut self) -> Result<()> {
+        let names = self.db().tree_names();
+        for tree in TREES.into_iter().filter(|tree| names.iter().any(|name| name == tree)) {
+            let opened = self.db().existing_tree(tree)?;
+            self.trees.insert(tree, opened);
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, tree: &str, key: &[u8]) -> Result<()> {
+        let found = self.trees[tree].get(key)?;
+        let current = self.model.current();
+        let expected = current[tree].get(key).map(Vec::as_slice);
+        assert_eq!(found.as_deref(), expected, "{tree}/{:?}", String::from_utf8_lossy(key));
+        Ok(())
+    }
+
+    /// Reads everything and compares it.
+    pub fn look(&mut self) -> Result<()> {
+        let found = read_all(self.db())?;
+        if let Err(difference) = self.model.explain_running(&found) {
+            panic!("the running database differs; {difference}");
+        }
+        Ok(())
+    }
+
+    /// Ends the process, whatever state it is in; its disk is still to be cut or kept.
+    pub fn end(mut self) -> Wreck {
+        self.trees.clear();
+        if let Some(db) = self.db.take() {
+            db.abandon();
+        }
+        Wreck { model: self.model, ..Wreck::unborn(&self.disk, self.shape) }
+    }
+}
+
+/// What a process leaves behind: a disk, and what may be found on it.
+#[derive(Clone)]
+pub struct Wreck {
+    pub disk: SimDisk,
+    pub model: Model,
+    pub shape: Shape,
+    crash: Crash,
+    /// How many operations the disk has seen before the first crash.
+    operations: u64,
+}
+
+/// So many operations it takes until the first superblock is durable: create, allocate, write, sync.
+const CREATION: u64 = 4;
+
+impl Wreck {
+    /// The wreck of a machine that did not even boot.
+    pub fn unborn(disk: &SimDisk, shape: Shape) -> Wreck {
+        let (operations, model) = (disk.operations(), Model::default());
+        Wreck { disk: disk.clone(), model, shape, crash: Crash::Kill, operations }
+    }
+
+    /// The power fails, and comes back.
+    #[must_use]
+    pub fn power_cut(&self, cut: Cut) -> Wreck {
+        Wreck { disk: self.disk.power_cut(cut), crash: Crash::PowerCut, ..self.clone() }
+    }
+
+    /// The machine stays up.
+    #[must_use]
+    pub fn kill(&self) -> Wreck {
+        Wreck { disk: self.disk.kill(), ..self.clone() }
+    }
+
+    /// Opens the database once more; it must be as the model allows, sound, and work on.
+    pub fn recover(&self) -> Machine {
+        let db = open(&self.disk, &self.shape);
+        let db = db.unwrap_or_else(|error| panic!("the database does not open: {error}"));
+        let mut machine = self.settle(db);
+        machine.open_trees().unwrap();
+        machine
+    }
+
+    fn settle(&self, db: Database) -> Machine {
+        let found = read_all(&db).unwrap();
+        if let Err(difference) = self.model.explain(&found, self.crash) {
+            panic!("after {:?} the database is not as promised; {difference}", self.crash);
+        }
+        db.verify().unwrap();
+        // What was found is what everybody relies on from now on, whatever happens.
+        Machine::around(db, self.disk.clone(), Model::settled(found), self.shape)
+    }
+
+    /// Opens the database and lets the machine crash at this operation of it; `None` when opening
+    /// takes fewer.
+    pub fn crash_in_recovery(&self, operation: u64) -> Option<Wreck> {
+        self.disk.crash_at(operation);
+        match open(&self.disk, &self.shape) {
+            Ok(db) => {
+                db.abandon();
+                None
+            }
+            Err(error) => {
+                assert!(self.disk.is_crashed(), "the database does not open: {error}");
+                Some(self.clone())
+            }
+        }
+    }
+
+    /// Whether creating the database was cut off before its first sync, so that what is there is
+    /// none of ours: a power cut can leave noise where the first superblock was to be.
+    fn was_never_born(&self) -> bool {
+        let unborn = self.crash == Crash::PowerCut && self.operations < CREATION;
+        unborn && open(&self.disk, &self.shape).is_err_and(|error| error.is_corruption())
+    }
+
+    /// Recovers, writes on, closes, opens and compares again.
+    pub fn check(&self) {
+        if self.was_never_born() {
+            return;
+        }
+        let mut machine = self.recover();
+        let rows = (0..4).map(|number| {
+            let value = Some(b"after the crash".to_vec());
+            Change { tree: TREES[0], key: key(number * 5), value }
+        });
+        machine.play(&Action::Create(TREES[0])).unwrap();
+        machine.play(&Action::Batch(rows.collect(), Durability::Buffered)).unwrap();
+        machine.play(&Action::Reopen).unwrap();
+        machine.look().unwrap();
+        machine.db().verify().unwrap();
+        machine.end();
+    }
+}
+
+/// All rows of all trees, each read forward, backward and by its key.
+pub fn read_all(db: &Database) -> Result<Contents> {
+    let mut contents = Contents::new();
+    for name in db.tree_names() {
+        let tree = db.existing_tree(&name)?;
+        let owned = |row: Result<(sapwood::Slice, sapwood::Slice)>| {
+            row.map(|(key, value)| (key.to_vec(), value.to_vec()))
+        };
+        let forward: Vec<_> = tree.iter().map(owned).collect::<Result<_>>()?;
+        let mut backward: Vec<_> = tree.iter().rev().map(owned).collect::<Result<_>>()?;
+        backward.reverse();
+        assert!(forward.windows(2).all(|pair| pair[0].0 < pair[1].0), "{name} is out of order");
+        assert_eq!(forward, backward, "{name} forward and backward");
+        let rows = Rows::from_iter(forward);
+        for number in 0..32 {
+            let key = key(number);
+            let found = tree.get(&key)?;
+            assert_eq!(found.as_deref(), rows.get(&key).map(Vec::as_slice), "{name} by key");
+        }
+        contents.insert(name, rows);
+    }
+    Ok(contents)
+}
