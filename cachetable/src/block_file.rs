@@ -17,7 +17,7 @@ use sapwood_serialize::blob::{BlobKind, open_blob};
 use sapwood_serialize::block_table_image::{NodePlace, decode_block_table};
 use sapwood_serialize::space_map_image::decode_space_map;
 use sapwood_serialize::superblock::{
-    BlobPlace, SLOT_BYTES, SLOTS_BYTES, Session, Superblock, SuperblockError, choose, slot,
+    BlobPlace, MAGIC, SLOT_BYTES, SLOTS_BYTES, Session, Superblock, SuperblockError, choose, slot,
 };
 use sapwood_serialize::{
     BlockId, Corruption, DatabaseId, Epoch, GenerationId, Lsn, Msn, SegmentId, Storage,
@@ -57,7 +57,11 @@ impl BlockFile {
     pub fn create(storage: &dyn Storage) -> Result<BlockFile, Fault> {
         let failed = |error| full_or_io("creating", error);
         let file = storage.create(BLOCK_FILE).map_err(failed)?;
+        // Durable zeros first: a power cut in the next write then leaves zeros or a torn superblock,
+        // which `open` knows for what it is, and nothing else.
         file.allocate(SLOTS_BYTES).map_err(failed)?;
+        file.sync().map_err(failed)?;
+        storage.sync_names().map_err(failed)?;
         file.expect_random_reads();
         let superblock = Superblock {
             database: DatabaseId::from_bytes(storage.random()),
@@ -77,7 +81,6 @@ impl BlockFile {
         let offset = slot(superblock.sequence) * SLOT_BYTES;
         file.write_at(&superblock.encode(), offset as u64).map_err(failed)?;
         file.sync().map_err(failed)?;
-        storage.sync_names().map_err(failed)?;
         Ok(BlockFile { file, superblock })
     }
 
@@ -94,12 +97,12 @@ impl BlockFile {
         let mut slots = [0; SLOTS_BYTES as usize];
         let present = usize::try_from(length).unwrap_or(slots.len()).min(slots.len());
         file.read_at(slots.get_mut(..present).unwrap_or_default(), 0).map_err(failed)?;
-        if length <= SLOTS_BYTES && slots.iter().all(|byte| *byte == 0) {
-            return Ok(None);
-        }
         let (one, other) = slots.split_at(SLOT_BYTES);
-        let superblock = choose([one, other]).map_err(OpenFault::Superblock)?;
-        Ok(Some(BlockFile { file, superblock }))
+        match choose([one, other]) {
+            Ok(superblock) => Ok(Some(BlockFile { file, superblock })),
+            Err(_) if length <= SLOTS_BYTES && is_cut_off(one, other) => Ok(None),
+            Err(error) => Err(OpenFault::Superblock(error)),
+        }
     }
 
     /// Makes sure that the superblock that was read is durable.
@@ -180,6 +183,14 @@ impl BlockFile {
         }
         Ok(bytes)
     }
+}
+
+/// Whether the slots of a file that holds nothing else are what a creation leaves that was cut off:
+/// the first superblock lies in the second slot, torn or not there at all.
+fn is_cut_off(one: &[u8], other: &[u8]) -> bool {
+    let begins = other.get(..8).unwrap_or_default();
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    is_zero(one) && (is_zero(begins) || begins == MAGIC)
 }
 
 fn full_or_io(doing: &'static str, error: io::Error) -> Fault {

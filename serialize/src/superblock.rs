@@ -39,9 +39,9 @@ pub const SLOT_BYTES: usize = 4096;
 pub const SLOTS_BYTES: u64 = 8192;
 
 /// The first bytes of a slot.
-const MAGIC: u64 = u64::from_le_bytes(*b"sapwood\x1b");
+pub const MAGIC: [u8; 8] = *b"sapwood\x1b";
 /// Seeds the checksum; the database's identity is only learned from the slot.
-const SEED: u64 = MAGIC;
+const SEED: u64 = u64::from_le_bytes(MAGIC);
 /// Where the checksum stands.
 const CHECKSUM_OFFSET: usize = SLOT_BYTES - 8;
 /// What is read in the slots, as a noun.
@@ -128,7 +128,7 @@ impl Superblock {
     pub fn encode(&self) -> [u8; SLOT_BYTES] {
         debug_assert!(check(self, &Decoder::new(WHAT, &[])).is_ok());
         let mut fields = Vec::with_capacity(SLOT_BYTES);
-        fields.put_u64(MAGIC);
+        fields.extend_from_slice(&MAGIC);
         fields.put_u32(FORMAT_VERSION);
         fields.put_u32(0);
         fields.extend_from_slice(&self.database.to_bytes());
@@ -159,7 +159,7 @@ pub fn slot(sequence: u64) -> usize {
 /// Reads one slot.
 pub fn decode_slot(bytes: &[u8]) -> Result<Superblock, SuperblockError> {
     let mut decoder = Decoder::new(WHAT, bytes);
-    if decoder.u64() != Ok(MAGIC) {
+    if decoder.take(8) != Ok(&MAGIC[..]) {
         return Err(SuperblockError::NotOurs);
     }
     let corrupt = SuperblockError::Corrupt;
@@ -505,7 +505,7 @@ mod tests {
         #[test]
         fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(decode_slot(&bytes), Err(SuperblockError::NotOurs));
-            let slot = [&MAGIC.to_le_bytes()[..], &bytes].concat();
+            let slot = [&MAGIC[..], &bytes].concat();
             prop_assert!(decode_slot(&slot).is_err());
         }
     }
