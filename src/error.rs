@@ -45,6 +45,7 @@ pub(crate) enum Kind {
         source: std::io::Error,
     },
     NotADatabase(String),
+    NoDatabase(String),
     KeyTooLarge(usize),
     ValueTooLarge {
         bytes: usize,
@@ -137,6 +138,7 @@ impl fmt::Display for Error {
                 f,
                 "{folder} is no sapwood database: it holds other files and no block file; name an empty or a new folder"
             ),
+            Kind::NoDatabase(folder) => write!(f, "there is no database in {folder}"),
             Kind::KeyTooLarge(bytes) => {
                 let most = sapwood_serialize::KEY_BYTES_MAX;
                 write!(f, "the key has {bytes} bytes; at most {most} are allowed")

@@ -33,6 +33,7 @@ use crate::wal::{Log, LogStart, ReadFile, ReadLog, read_log, remove_before};
 
 /// Opens the database in `storage`, or makes one.
 pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine> {
+    check_folder(&*storage, config)?;
     let lock = storage.lock().map_err(|error| Error::from_lock(storage.describe(), error))?;
     let block_file = open_or_create(&*storage, config)?;
     let log = read_log(&*storage, &block_file.superblock)?;
@@ -41,16 +42,30 @@ pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine>
     opening.finish(config, block_file.superblock, log, lock)
 }
 
+/// Refuses a folder that holds no database, before the lock leaves a file in it.
+fn check_folder(storage: &dyn Storage, config: &Config) -> Result<()> {
+    let names = storage.list().map_err(|error| Fault::io("listing", "the folder", error))?;
+    let is_there = names.iter().any(|name| *name == sapwood_cachetable::BLOCK_FILE);
+    if is_there { Ok(()) } else { may_create(storage, config, &names) }
+}
+
 fn open_or_create(storage: &dyn Storage, config: &Config) -> Result<BlockFile> {
     if let Some(block_file) = BlockFile::open(storage).map_err(Error::from_open)? {
         return Ok(block_file);
     }
     let names = storage.list().map_err(|error| Fault::io("listing", "the folder", error))?;
-    let ours = |name: &String| *name == sapwood_cachetable::BLOCK_FILE;
-    if !config.may_create() || names.iter().any(|name| !ours(name)) {
+    may_create(storage, config, &names)?;
+    Ok(BlockFile::create(storage)?)
+}
+
+fn may_create(storage: &dyn Storage, config: &Config, names: &[String]) -> Result<()> {
+    if names.iter().any(|name| *name != sapwood_cachetable::BLOCK_FILE) {
         return Err(Error::new(Kind::NotADatabase(storage.describe())));
     }
-    Ok(BlockFile::create(storage)?)
+    if !config.may_create() {
+        return Err(Error::new(Kind::NoDatabase(storage.describe())));
+    }
+    Ok(())
 }
 
 /// A database between being read and being an engine.

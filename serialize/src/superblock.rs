@@ -371,7 +371,7 @@ mod tests {
         changed(1, CATALOG_OFFSET, &bytes)
     }
 
-    const CATALOG_OFFSET: usize = 8 + 8 + 16 + 8 * 8;
+    const CATALOG_OFFSET: usize = 8 + 8 + 16 + 9 * 8;
     const ZEROS: [u8; SLOT_BYTES] = [0; SLOT_BYTES];
 
     #[test]
@@ -446,6 +446,8 @@ mod tests {
         assert_eq!(rule(&changed(1, CHECKSUM_OFFSET - 1, &[1])), "unused bytes are not zero");
         assert_eq!(rule(&changed(1, CATALOG_OFFSET + 32, &[1])), "an empty place is not all zero");
         assert_eq!(rule(&changed(1, 8, &[0])), "there was no such version");
+        let session = rule(&changed(1, CATALOG_OFFSET - 8, &[2]));
+        assert_eq!(session, "its session is of no known kind");
     }
 
     #[test]

@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 
 mod basics;
+#[cfg(feature = "cli")]
+mod cli;
 mod crash;
 mod sim;

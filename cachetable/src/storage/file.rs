@@ -68,7 +68,11 @@ impl FileStorage {
 fn create_folder(path: &Path) -> io::Result<()> {
     let path = std::path::absolute(path)?;
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
-    fs::create_dir_all(&path)?;
+    fs::create_dir_all(&path).map_err(|error| match error.kind() {
+        // Only a file in the way gets here; a folder that exists is none.
+        io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
+        _ => error,
+    })?;
     for parent in missing.into_iter().filter_map(Path::parent) {
         File::open(parent)?.sync_all()?;
     }

@@ -129,6 +129,8 @@ struct Loader<'a> {
     db: &'a Database,
     tree: &'a Tree,
     batch: Batch,
+    /// Rows that were put into the batch, refused ones included.
+    batch_rows: u64,
     batch_bytes: u64,
     /// Rows committed so far.
     committed: u64,
@@ -139,7 +141,7 @@ const ROW_OVERHEAD_BYTES: usize = 32;
 
 impl<'a> Loader<'a> {
     fn new(options: &'a Load, db: &'a Database, tree: &'a Tree) -> Loader<'a> {
-        Loader { options, db, tree, batch: db.batch(), batch_bytes: 0, committed: 0 }
+        Loader { options, db, tree, batch: db.batch(), batch_rows: 0, batch_bytes: 0, committed: 0 }
     }
 
     fn load(&mut self, lines: &mut Lines<'_>) -> Result<(), Failure> {
@@ -150,8 +152,14 @@ impl<'a> Loader<'a> {
                 self.commit()?;
             }
             self.batch.insert(self.tree, &key, &value);
+            self.batch_rows += 1;
             self.batch_bytes += bytes;
-            if self.batch.len() as u64 >= self.options.batch {
+            if (self.batch.len() as u64) < self.batch_rows {
+                // This row was refused. The commit, which changes nothing then, says why.
+                let line = self.committed + self.batch_rows;
+                return self.commit().map_err(|failure| failure.at(format_args!("line {line}")));
+            }
+            if self.batch_rows >= self.options.batch {
                 self.commit()?;
             }
         }
@@ -160,17 +168,15 @@ impl<'a> Loader<'a> {
 
     /// Commits the batch, if there is anything in it.
     fn commit(&mut self) -> Result<(), Failure> {
-        if self.batch.is_empty() {
+        if self.batch_rows == 0 {
             return Ok(());
         }
         let batch = std::mem::replace(&mut self.batch, self.db.batch());
+        let rows = std::mem::take(&mut self.batch_rows);
         self.batch_bytes = 0;
-        // Every line so far was a row, so that rows count lines.
-        let (first, last) = (self.committed + 1, self.committed + batch.len() as u64);
-        let committed = batch.commit(self.options.durability.into());
-        committed.map_err(|error| Failure::from(error).at(format!("lines {first} to {last}")))?;
-        self.committed = last;
-        if self.options.ack { acknowledge(last) } else { Ok(()) }
+        batch.commit(self.options.durability.into())?;
+        self.committed += rows;
+        if self.options.ack { acknowledge(self.committed) } else { Ok(()) }
     }
 }
 
