@@ -18,6 +18,9 @@ pub mod remedy;
 mod restructure;
 mod segment_writer;
 mod spill;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail so")]
+mod tests;
 
 pub use edit::EdgeName;
 pub use forest::{Forest, JobResult, Outcome, Views};

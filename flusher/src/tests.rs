@@ -1,0 +1,169 @@
+//! What can be told of movement without a database: decisions as values, and how runs are cut,
+//! grouped, shared out and appended.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use sapwood_cachetable::Cachetable;
+use sapwood_cachetable::block_file::BlockFile;
+use sapwood_cachetable::budget::Budget;
+use sapwood_cachetable::storage::MemoryStorage;
+use sapwood_serialize::node::{Edge, Handle, Image, Internal, Node, ResidentNode};
+use sapwood_serialize::run::{Bounds, Run, SegmentRef};
+use sapwood_serialize::segment::Key;
+use sapwood_serialize::{BlockId, Meter, Msn, Op, Storage, Version};
+
+use crate::edit::Edit;
+use crate::limits::Limits;
+use crate::reconcile::cut_into_leaves;
+use crate::remedy::{Remedy, remedy};
+use crate::segment_writer::{Draft, SegmentWriter, Space};
+
+fn table() -> Cachetable {
+    let storage = MemoryStorage::new();
+    let block_file = BlockFile::create(&storage).unwrap();
+    let opened = block_file.tables().unwrap();
+    let (file, database) = (block_file.file, block_file.superblock.database);
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    Cachetable::new(storage, file, database, Budget { total: 1 << 26 }, None, opened)
+}
+
+/// The references to what is built of `keys`.
+fn parts(table: &Cachetable, limits: &Limits, keys: &[String]) -> Vec<SegmentRef> {
+    let mut draft = Draft::new(table);
+    let mut writer = SegmentWriter::new(&mut draft, limits, Msn::from_raw(1), Space::Ask);
+    for key in keys {
+        writer.push(key.as_bytes(), &[Version { msn: 1, op: Op::Put(b"some value") }]).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn run(table: &Cachetable, keys: &[&str]) -> Arc<Run> {
+    let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+    let limits = Limits { segment_bytes: 1, ..Limits::tiny() };
+    Arc::new(Run::new(parts(table, &limits, &keys), Msn::from_raw(1), Msn::from_raw(1)))
+}
+
+fn child(block: u64, node: Node) -> Arc<Handle> {
+    let node = ResidentNode::new(node, Meter::new().charge(1));
+    Arc::new(Handle::resident(BlockId::from_raw(block), node, Arc::new(Image::default())))
+}
+
+fn node(pivots: &[&str], buffers: Vec<Vec<Arc<Run>>>) -> Internal {
+    let pivots: Vec<Key> = pivots.iter().map(|pivot| Key::from(pivot.as_bytes())).collect();
+    let leaf = |(block, buffer)| {
+        let child = child(block, Node::Leaf(Run::default()));
+        Arc::new(Edge::new(child, buffer))
+    };
+    Internal::new(1, pivots, (1..).zip(buffers).map(leaf).collect())
+}
+
+fn keys_of(edge: &Edge) -> Vec<String> {
+    let firsts = edge.segments().map(|part| String::from_utf8(part.first().to_vec()).unwrap());
+    firsts.collect()
+}
+
+#[test]
+fn a_run_that_skips_an_edge_keeps_what_lies_behind_it() {
+    let table = table();
+    let empty = node(&["c", "f", "j"], vec![Vec::new(); 4]);
+    let (low, high) = (run(&table, &["a", "b"]), run(&table, &["k", "z"]));
+    let both = low.segments().iter().chain(high.segments()).cloned().collect();
+    let both = Arc::new(Run::new(both, Msn::from_raw(1), Msn::from_raw(1)));
+    let fuller = Edit::append(&empty, &Bounds::all(), &[both]);
+    let kept: Vec<_> = fuller.edges().iter().map(|edge| keys_of(edge)).collect();
+    assert_eq!(kept, [vec!["a"], vec![], vec![], vec!["k"]]);
+}
+
+#[test]
+fn a_run_within_one_edge_is_appended_whole() {
+    let table = table();
+    let run = run(&table, &["d", "e"]);
+    let fuller =
+        Edit::append(&node(&["c", "f"], vec![Vec::new(); 3]), &Bounds::all(), &[run.clone()]);
+    assert!(Arc::ptr_eq(&fuller.edge(1).buffer()[0], &run));
+}
+
+#[test]
+fn a_node_with_too_many_edges_is_split_before_anything_else() {
+    let table = table();
+    let limits = Limits::tiny();
+    let heavy = vec![run(&table, &["a"]); 9];
+    let five = node(&["b", "c", "d", "e"], vec![heavy, vec![], vec![], vec![], vec![]]);
+    assert_eq!(remedy(&Node::Internal(five), &limits), Remedy::Split);
+}
+
+#[test]
+fn the_heaviest_edge_that_is_due_is_flushed() {
+    let table = table();
+    let limits = Limits::tiny();
+    let light = vec![run(&table, &["a"]); 4];
+    let heavy = vec![run(&table, &["c", "d"]); 4];
+    let three = node(&["b", "e"], vec![light, heavy, vec![]]);
+    assert_eq!(remedy(&Node::Internal(three), &limits), Remedy::Flush(1));
+    let calm = node(&["b", "e"], vec![vec![run(&table, &["a"])], vec![], vec![]]);
+    assert_eq!(remedy(&Node::Internal(calm), &limits), Remedy::Nothing);
+}
+
+#[test]
+fn a_small_leaf_wants_to_be_merged_and_a_large_one_split() {
+    let table = table();
+    let limits = Limits::tiny();
+    assert_eq!(remedy(&Node::Leaf(Run::default()), &limits), Remedy::Merge);
+    let keys: Vec<String> = (0..200).map(|number| format!("{number:05}")).collect();
+    let large = Run::new(parts(&table, &limits, &keys), Msn::from_raw(1), Msn::from_raw(1));
+    assert!(large.bytes() > limits.leaf_bytes);
+    assert_eq!(remedy(&Node::Leaf(large), &limits), Remedy::Split);
+}
+
+#[test]
+fn what_is_merged_is_not_split_again_at_once() {
+    for amount in 0..100 {
+        if Limits::fits_merged(amount, 100) {
+            assert!(amount <= 100 && !Limits::is_undersize(100, amount.max(1)));
+        }
+    }
+    assert!(Limits::is_undersize(24, 100) && !Limits::is_undersize(25, 100));
+    assert!(Limits::fits_merged(75, 100) && !Limits::fits_merged(76, 100));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_tail_is_tiny_and_every_row_is_there(rows in 1usize..600, length in 1usize..60) {
+        let table = table();
+        let limits = Limits::tiny();
+        let keys: Vec<String> = (0..rows).map(|row| format!("{row:05}{}", "x".repeat(length))).collect();
+        let parts = parts(&table, &limits, &keys);
+        prop_assert_eq!(parts.iter().map(|part| part.rows).sum::<u64>(), rows as u64);
+        prop_assert!(parts.windows(2).all(|pair| pair[0].is_before(&pair[1])));
+        if parts.len() > 1 {
+            let least = parts.iter().map(|part| part.bytes).min().unwrap();
+            prop_assert!(least * 4 >= limits.segment_bytes, "{least} of {}", limits.segment_bytes);
+        }
+        for part in &parts {
+            let resident = part.segment.resident().unwrap();
+            let directory = &resident.meta().directory;
+            let bytes = (0..directory.pages()).map(|page| directory.summary(page).raw_bytes as usize);
+            let bytes: Vec<usize> = bytes.collect();
+            prop_assert!(bytes.iter().all(|bytes| *bytes <= limits.page_bytes + 128));
+        }
+    }
+
+    #[test]
+    fn leaves_are_cut_evenly_and_in_order(rows in 1usize..900) {
+        let table = table();
+        let limits = Limits::tiny();
+        let keys: Vec<String> = (0..rows).map(|row| format!("{row:05}")).collect();
+        let parts = parts(&table, &limits, &keys);
+        let (count, total) = (parts.len(), parts.iter().map(|part| part.bytes).sum::<u64>());
+        let leaves = cut_into_leaves(parts, limits.leaf_bytes);
+        prop_assert_eq!(leaves.iter().map(Vec::len).sum::<usize>(), count);
+        prop_assert!(leaves.iter().all(|leaf| !leaf.is_empty()));
+        let sizes: Vec<u64> =
+            leaves.iter().map(|leaf| leaf.iter().map(|part| part.bytes).sum()).collect();
+        let fair = total / leaves.len() as u64;
+        prop_assert!(sizes.iter().all(|size| *size <= fair + limits.segment_bytes + 512), "{sizes:?}");
+    }
+}
