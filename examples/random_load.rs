@@ -1,16 +1,23 @@
 //! Loads random rows into a temporary database several times larger than its cache, and prints what
-//! came of it: `cargo run --release --example random_load -- [ROWS] [CACHE_MIB]`.
+//! came of it: `cargo run --release --example random_load -- [ROWS] [CACHE_MIB] [ascending]`.
 
 use std::time::{Duration, Instant};
 
 use sapwood::{Config, Result};
 
 /// 16 bytes that look random and differ for every number.
-fn key(number: u64) -> [u8; 16] {
+fn random_key(number: u64) -> [u8; 16] {
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mut key = [0; 16];
     key[..8].copy_from_slice(&(mixed ^ (mixed >> 32)).to_be_bytes());
+    key[8..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// 16 bytes in the order of the numbers.
+fn ascending_key(number: u64) -> [u8; 16] {
+    let mut key = [0; 16];
     key[8..].copy_from_slice(&number.to_be_bytes());
     key
 }
@@ -26,7 +33,10 @@ fn value(number: u64) -> [u8; 100] {
 }
 
 fn main() -> Result<()> {
-    let mut numbers = std::env::args().skip(1).map(|word| word.parse().expect("a number"));
+    let is_ascending = std::env::args().any(|word| word == "ascending");
+    let key = |number: u64| if is_ascending { ascending_key(number) } else { random_key(number) };
+    let words = std::env::args().skip(1).filter(|word| word != "ascending");
+    let mut numbers = words.map(|word| word.parse().expect("a number"));
     let (rows, cache_mib) = (numbers.next().unwrap_or(2_000_000), numbers.next().unwrap_or(64));
     let folder = std::env::temp_dir().join(format!("sapwood-random-load-{}", std::process::id()));
     let db = Config::new(&folder).cache_mib(cache_mib).open()?;

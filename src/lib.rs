@@ -59,6 +59,11 @@ mod wal;
 #[doc(hidden)]
 pub mod bench_support;
 
+// The quick start of the README is compiled with the other examples.
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;
+
 pub use batch::Batch;
 pub use commit::Durability;
 pub use config::{Background, Config};

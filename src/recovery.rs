@@ -118,13 +118,20 @@ impl Opening {
         };
         drop(log);
         self.activate(start.generation, next_msn);
-        let new_log = Log::create(self.table.clone(), start)?;
-        let superblock = if is_clean {
-            self.flip(&superblock, start, next_msn)?
+        let begun = if is_clean {
+            self.begin_clean(&superblock, start, next_msn)
         } else {
-            self.checkpoint(&superblock, start, next_msn, &new_log)?
+            self.begin_recovered(&superblock, start, next_msn)
         };
-        remove_before(&self.table, start.generation)?;
+        let (new_log, superblock) = match begun {
+            Ok(begun) => begun,
+            Err(fault) if fault.is_retryable() => {
+                // Everything can be read; the old log stays the authority for the next opening.
+                self.table.poison().record(fault);
+                (Log::refusing(self.table.clone(), start), superblock)
+            }
+            Err(fault) => return Err(fault.into()),
+        };
         self.mover.tend_all();
         Ok(Engine::new(Parts {
             table: self.table,
@@ -190,7 +197,13 @@ impl Opening {
     }
 
     /// There was nothing to replay: only the epoch is new.
-    fn flip(&self, before: &Superblock, start: LogStart, next_msn: Msn) -> Result<Superblock> {
+    fn begin_clean(
+        &self,
+        before: &Superblock,
+        start: LogStart,
+        next_msn: Msn,
+    ) -> std::result::Result<(Log, Superblock), Fault> {
+        let log = Log::create(self.table.clone(), start)?;
         let superblock = Superblock {
             sequence: before.sequence + 1,
             epoch: start.epoch,
@@ -201,16 +214,18 @@ impl Opening {
             ..*before
         };
         self.table.write_superblock(&superblock)?;
-        Ok(superblock)
+        remove_before(&self.table, start.generation)?;
+        Ok((log, superblock))
     }
 
-    fn checkpoint(
+    /// What was replayed becomes a checkpoint, and the old log goes.
+    fn begin_recovered(
         &self,
         before: &Superblock,
         start: LogStart,
         next_msn: Msn,
-        log: &Log,
-    ) -> Result<Superblock> {
+    ) -> std::result::Result<(Log, Superblock), Fault> {
+        let log = Log::create(self.table.clone(), start)?;
         let flip =
             Flip { sequence: before.sequence + 1, epoch: start.epoch, session: Session::Open };
         let capture = || {
@@ -222,7 +237,9 @@ impl Opening {
                 next_msn,
             }
         };
-        Ok(self.table.checkpoint(flip, |_| capture(), &|| Ok(log.durable()))?)
+        let superblock = self.table.checkpoint(flip, |_| capture(), &|| Ok(log.durable()))?;
+        remove_before(&self.table, start.generation)?;
+        Ok((log, superblock))
     }
 }
 

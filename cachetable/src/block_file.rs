@@ -55,6 +55,16 @@ pub struct BlockFile {
 impl BlockFile {
     /// Makes an empty block file. Until its first superblock is durable the file counts as absent.
     pub fn create(storage: &dyn Storage) -> Result<BlockFile, Fault> {
+        let created = BlockFile::create_now(storage);
+        if created.is_err() {
+            // Nobody may find it later: a name whose sync failed may never become durable. What
+            // cannot be removed either is told by the error that there already is.
+            let _ = storage.remove(BLOCK_FILE);
+        }
+        created
+    }
+
+    fn create_now(storage: &dyn Storage) -> Result<BlockFile, Fault> {
         let failed = |error| full_or_io("creating", error);
         let file = storage.create(BLOCK_FILE).map_err(failed)?;
         // Durable zeros first: a power cut in the next write then leaves zeros or a torn superblock,

@@ -354,7 +354,7 @@ impl Cachetable {
             Err(error) if is_full(&error) => {
                 return Err(Fault::DiskFull { bytes: wanted - before });
             }
-            Err(error) => return Err(Fault::io("growing", BLOCK_FILE, error)),
+            Err(error) => return Err(self.poison.record(Fault::io("growing", BLOCK_FILE, error))),
         }
         Ok(())
     }

@@ -15,7 +15,7 @@
 //! That is why a node that was copied only because a child changed is unchanged on disk.
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail so")]
+#[expect(clippy::indexing_slicing, reason = "a test may fail so")]
 mod tests;
 
 use std::collections::BTreeMap;

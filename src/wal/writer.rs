@@ -73,7 +73,27 @@ impl Log {
         let active = create(&table, start.generation)?;
         let next = create(&table, start.generation.next())?;
         sync_names(&table)?;
-        let log = Log {
+        let log = Log::on(table, start, active.clone(), next);
+        // The superblock that follows says that this file exists, so it must.
+        let allocated = log.write_header(&active, start.generation, start.base)?;
+        log.begin(start.base, allocated);
+        log.sync_to(log.end())?;
+        Ok(log)
+    }
+
+    /// A log without files, for a database that is poisoned from the start and takes no writes.
+    pub(crate) fn refusing(table: Arc<Cachetable>, start: LogStart) -> Log {
+        let file = Arc::new(LogFile { name: file_name(start.generation), file: Arc::new(NoFile) });
+        Log::on(table, start, file.clone(), file)
+    }
+
+    fn on(
+        table: Arc<Cachetable>,
+        start: LogStart,
+        active: Arc<LogFile>,
+        next: Arc<LogFile>,
+    ) -> Log {
+        Log {
             table,
             epoch: start.epoch,
             append: Mutex::new(
@@ -97,12 +117,7 @@ impl Log {
             durable: AtomicU64::new(start.base.to_raw()),
             bytes_written: Counter::default(),
             syncs: Counter::default(),
-        };
-        // The superblock that follows says that this file exists, so it must.
-        let allocated = log.write_header(&active, start.generation, start.base)?;
-        log.begin(start.base, allocated);
-        log.sync_to(log.end())?;
-        Ok(log)
+        }
     }
 
     fn begin(&self, base: Lsn, allocated: u64) {
@@ -292,6 +307,45 @@ impl Log {
         });
         remove_before(&self.table, first)
     }
+}
+
+/// Stands for the files of a log that was never begun.
+struct NoFile;
+
+fn refused<T>() -> std::io::Result<T> {
+    Err(std::io::Error::other("the log was never begun"))
+}
+
+impl StorageFile for NoFile {
+    fn read_at(&self, _buffer: &mut [u8], _offset: u64) -> std::io::Result<()> {
+        refused()
+    }
+
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> std::io::Result<()> {
+        refused()
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        refused()
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(0)
+    }
+
+    fn set_len(&self, _bytes: u64) -> std::io::Result<()> {
+        refused()
+    }
+
+    fn allocate(&self, _bytes: u64) -> std::io::Result<()> {
+        refused()
+    }
+
+    fn punch(&self, _offset: u64, _bytes: u64) -> std::io::Result<()> {
+        refused()
+    }
+
+    fn start_writeback(&self, _offset: u64, _bytes: u64) {}
 }
 
 /// Removes the log files of generations before `first`.

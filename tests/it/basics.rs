@@ -70,7 +70,7 @@ fn threads_do_the_same_and_the_database_reopens() {
     let db = config().open().unwrap();
     let tree = db.tree("t").unwrap();
     db.verify().unwrap();
-    assert_eq!(tree.iter().filter(|row| row.is_ok()).count(), 20_000);
+    assert_eq!(tree.iter().filter(Result::is_ok).count(), 20_000);
     for number in 0..20_000u64 {
         assert_eq!(tree.get(key(number)).unwrap().as_deref(), Some(&number.to_le_bytes()[..]));
     }

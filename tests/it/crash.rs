@@ -34,9 +34,9 @@ fn cuts(seed: u64) -> [Option<Cut>; 7] {
         Some(Cut::LoseAll),
         Some(Cut::KeepAll),
         Some(Cut::KeepLastLoseFirst),
-        Some(Cut::Random(3 * seed)),
-        Some(Cut::Random(3 * seed + 1)),
-        Some(Cut::Random(3 * seed + 2)),
+        Some(Cut::Random(seed.wrapping_mul(3))),
+        Some(Cut::Random(seed.wrapping_mul(3).wrapping_add(1))),
+        Some(Cut::Random(seed.wrapping_mul(3).wrapping_add(2))),
     ]
 }
 
@@ -65,15 +65,16 @@ fn crash_everywhere(test: &'static str, seed: u64, shape: Shape) -> u64 {
 #[test]
 fn every_operation_of_small_workloads_can_be_the_last() {
     const TEST: &str = "crash::every_operation_of_small_workloads_can_be_the_last";
-    let seeds = seeds(6);
-    let states: u64 = seeds.iter().map(|seed| crash_everywhere(TEST, *seed, Shape::small())).sum();
+    let seeds = seeds(16);
+    let states: u64 =
+        seeds.iter().map(|seed| crash_everywhere(TEST, *seed, Shape::small())).sum();
     println!("{states} crash states");
 }
 
 #[test]
 fn random_operations_of_large_workloads_can_be_the_last() {
     const TEST: &str = "crash::random_operations_of_large_workloads_can_be_the_last";
-    for seed in seeds(6) {
+    for seed in seeds(12) {
         let shape = Shape::large();
         let actions = actions(seed, &shape);
         let total = operations(seed, shape, &actions);
@@ -88,5 +89,97 @@ fn random_operations_of_large_workloads_can_be_the_last() {
                 after(&wreck, cut).check();
             }
         }
+    }
+}
+
+/// The wreck of a workload that was cut off, and again in the recovery, and perhaps again.
+#[test]
+fn recovery_can_be_cut_off_at_every_operation() {
+    const TEST: &str = "crash::recovery_can_be_cut_off_at_every_operation";
+    let mut states = 0;
+    for seed in seeds(8) {
+        let shape = Shape::small();
+        let actions = actions(seed, &shape);
+        let total = operations(seed, shape, &actions);
+        let mut random = Random::new(seed);
+        for _ in 0..2 {
+            let operation = random.below(total);
+            let wreck = wreck(seed, shape, &actions, operation);
+            for first in &cuts(random.next())[..5] {
+                let mut trail = Trail::new(TEST, seed);
+                trail.operations = vec![operation];
+                states += cut_off_recoveries(&wreck, *first, &mut random, &mut trail);
+            }
+        }
+    }
+    println!("{states} crash states");
+}
+
+/// Crashes the recovery of a wreck at every operation, and some of those recoveries once more.
+fn cut_off_recoveries(
+    wreck: &Wreck,
+    first: Option<Cut>,
+    random: &mut Random,
+    trail: &mut Trail,
+) -> u64 {
+    let mut states = 0;
+    let begun = trail.operations.len();
+    for operation in 0.. {
+        let Some(second) = after(wreck, first).crash_in_recovery(operation) else { break };
+        trail.operations.truncate(begun);
+        trail.operations.push(operation);
+        let cuts = cuts(random.next());
+        let cut = cuts[usize::try_from(random.below(7)).unwrap()];
+        trail.cut = cut;
+        after(&second, cut).check();
+        states += 1;
+        let third = after(&second, cut).crash_in_recovery(random.below(operation + 4));
+        if let Some(third) = third {
+            trail.operations.push(third.disk.operations());
+            after(&third, first).check();
+            states += 1;
+        }
+    }
+    states
+}
+
+#[test]
+fn each_pending_change_alone_can_be_kept_or_lost() {
+    const TEST: &str = "crash::each_pending_change_alone_can_be_kept_or_lost";
+    let mut states = 0;
+    for seed in seeds(24) {
+        let shape = Shape::small();
+        let actions = actions(seed, &shape);
+        let total = operations(seed, shape, &actions);
+        let mut random = Random::new(seed);
+        let mut trail = Trail::new(TEST, seed);
+        for _ in 0..4 {
+            let operation = random.below(total);
+            trail.operations = vec![operation];
+            let wreck = wreck(seed, shape, &actions, operation);
+            for change in 0..wreck.disk.pending().min(60) {
+                for cut in [Cut::KeepOne(change), Cut::LoseOne(change)] {
+                    trail.cut = Some(cut);
+                    wreck.power_cut(cut).check();
+                    states += 1;
+                }
+            }
+        }
+    }
+    println!("{states} crash states");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_disk() {
+    for seed in seeds(6) {
+        let shape = Shape::large();
+        let actions = actions(seed, &shape);
+        let digest = || wreck(seed, shape, &actions, u64::MAX).disk.digest();
+        assert_eq!(digest(), digest(), "seed {seed}");
+        let recovered = || {
+            let wreck = wreck(seed, shape, &actions, 200).power_cut(Cut::Random(seed));
+            wreck.recover().end().disk.digest()
+        };
+        assert_eq!(recovered(), recovered(), "seed {seed}");
     }
 }

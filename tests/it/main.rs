@@ -6,4 +6,5 @@ mod basics;
 #[cfg(feature = "cli")]
 mod cli;
 mod crash;
+mod faults;
 mod sim;

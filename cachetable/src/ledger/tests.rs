@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts, SegmentPlace};
+use sapwood_serialize::segment::{Content, Key, PageSlot, Segment, SegmentFacts, SegmentPlace};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
 use sapwood_serialize::{Filter, MetaPlace, Meter, Op, PageBuilder, SegmentId, Version};
 
@@ -100,7 +100,7 @@ impl World {
         let extent = self.take(size);
         let place = place(extent);
         let part = segment.resident().unwrap();
-        let pages = part.slots().iter().filter_map(|slot| slot.page()).collect();
+        let pages = part.slots().iter().filter_map(PageSlot::page).collect();
         let part = ResidentSegment::with_pages(part.meta().clone(), pages, Vec::new());
         self.ledger.segment_written(segment, place, part);
     }
@@ -150,7 +150,7 @@ impl World {
                 let segment = segment(self.ledger.name_segment());
                 let place = place(self.take(size));
                 let part = segment.resident().unwrap();
-                let pages = part.slots().iter().filter_map(|slot| slot.page()).collect();
+                let pages = part.slots().iter().filter_map(PageSlot::page).collect();
                 let part = ResidentSegment::with_pages(part.meta().clone(), pages, Vec::new());
                 segment.set_written(place, part);
                 self.enter(segment);

@@ -20,7 +20,7 @@ fn part(id: u64, first: &[u8], last: &[u8]) -> SegmentRef {
         last: Key::from(last),
         rows: 7,
         bytes: 700,
-        content: if id % 2 == 0 { Content::Plain } else { Content::Mixed },
+        content: if id.is_multiple_of(2) { Content::Plain } else { Content::Mixed },
     };
     let extent = Extent { offset: 1 << 20, bytes: 8192 };
     let meta = MetaPlace { offset: 5000, bytes: 300, checksum: id };

@@ -117,7 +117,7 @@ impl Demo {
 impl Plan {
     fn describe(&self, data: &DataSet, expected: &Expected) -> String {
         let rows = expected.rows() * self.copies;
-        let mib = expected.bytes() * self.copies >> 20;
+        let mib = (expected.bytes() * self.copies) >> 20;
         format!(
             "loading {} under {} prefixes: {rows} rows, {mib} MiB, into a cache of {} MiB",
             data.describe(),

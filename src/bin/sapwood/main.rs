@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Ok(command) => run(command),
         Err(help_or_usage) => help_or_usage.show(),
     };
-    exit.unwrap_or_else(|failure| failure.tell()).into()
+    exit.unwrap_or_else(Failure::tell).into()
 }
 
 fn run(command: Command) -> Result<Exit, Failure> {

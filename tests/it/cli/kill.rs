@@ -87,7 +87,8 @@ fn load_and_kill(folder: &Folder, number: u64, random: &mut Random) -> Load {
     let mut input = child.stdin.take().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     // Now and then before the first batch, in the opening or the recovery.
-    let wanted = if random.chance(20) { 0 } else { 1 + random.below(60) };
+    let most = if random.chance(20) { 500 } else { 60 };
+    let wanted = if random.chance(20) { 0 } else { 1 + random.below(most) };
     let moment = Duration::from_micros(random.below(if wanted == 0 { 15_000 } else { 1_500 }));
     let fed = &load;
     let rows = thread::scope(|scope| {

@@ -85,6 +85,11 @@ impl Model {
         self.commits.push(Commit { deed, logging, fate });
     }
 
+    /// Whether anything was ever committed.
+    pub fn has_commits(&self) -> bool {
+        !self.commits.is_empty()
+    }
+
     /// Everything logged so far survives a power cut.
     pub fn synced(&mut self) {
         self.durable = self.commits.len();

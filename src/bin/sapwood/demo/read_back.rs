@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use indicatif::ProgressBar;
 use sapwood::{Database, Slice, Tree};
 
 use crate::demo::expected::{Expected, hash};
@@ -38,12 +39,12 @@ pub fn read_back(db: &Database, expected: &Expected, plan: &Plan) -> Result<Read
     let rows = expected.rows() * plan.copies;
     let forward = timed(|| {
         let positions = (0..plan.copies).flat_map(|copy| positions(expected, copy));
-        scan(tree.iter(), positions, expected, progress(rows, "scanning forward"))
+        scan(tree.iter(), positions, expected, &progress(rows, "scanning forward"))
     })?;
     let backward = timed(|| {
         let copies = (0..plan.copies).rev();
         let positions = copies.flat_map(|copy| positions(expected, copy).rev());
-        scan(tree.iter().rev(), positions, expected, progress(rows, "scanning backward"))
+        scan(tree.iter().rev(), positions, expected, &progress(rows, "scanning backward"))
     })?;
     Ok(ReadBack { rows, random_reads: plan.random_reads, random, forward, backward })
 }
@@ -86,7 +87,7 @@ fn scan(
     mut rows: impl Iterator<Item = sapwood::Result<(Slice, Slice)>>,
     positions: impl Iterator<Item = Position>,
     expected: &Expected,
-    bar: indicatif::ProgressBar,
+    bar: &ProgressBar,
 ) -> Result<(), Failure> {
     let mut key = Vec::new();
     for (copy, index) in positions {
