@@ -22,7 +22,9 @@ impl Default for Claims {
 impl Claims {
     /// Claims `block` until the returned value is dropped; `None` when somebody else has it.
     pub fn take(&self, block: BlockId) -> Option<Claim<'_>> {
-        self.0.lock().insert(block).then_some(Claim { claims: self, block })
+        let is_free = self.0.lock().insert(block);
+        // Lazily: a claim that was never granted must not be let go.
+        is_free.then(|| Claim { claims: self, block })
     }
 }
 
@@ -35,5 +37,22 @@ pub struct Claim<'a> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.claims.0.lock().remove(&self.block);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_that_was_refused_does_not_let_go_of_the_one_that_stands() {
+        let claims = Claims::default();
+        let block = BlockId::from_raw(1);
+        let first = claims.take(block);
+        assert!(first.is_some());
+        assert!(claims.take(block).is_none());
+        assert!(claims.take(block).is_none(), "the refusal has freed another job's claim");
+        drop(first);
+        assert!(claims.take(block).is_some());
     }
 }

@@ -112,6 +112,9 @@ impl Mover {
         let resident = self.table.node(&parent.child)?;
         let Node::Internal(node) = &resident.node else { return Ok(Outcome::Nothing) };
         let Some(left) = left_of_pair(node, index) else { return Ok(Outcome::Nothing) };
+        if node.height > 1 && self.flush_first(name, node, left) {
+            return Ok(Outcome::Nothing);
+        }
         let (one, other) = (node.edge(left).child.clone(), node.edge(left + 1).child.clone());
         let claims = (self.claims.take(one.block()), self.claims.take(other.block()));
         let (Some(_one), Some(_other)) = claims else { return Ok(Outcome::Busy) };
@@ -129,6 +132,24 @@ impl Mover {
             self.due.tend(place);
         }
         Ok(outcome)
+    }
+
+    /// Internal siblings are merged only under empty buffers, see [`merge_pair`]; enters the flushes
+    /// that empty them, after which the pair is looked at again.
+    fn flush_first(&self, name: &EdgeName, parent: &Internal, left: usize) -> bool {
+        let mut waits = false;
+        for index in [left, left + 1] {
+            let edge = parent.edge(index);
+            if !edge.buffer().is_empty() {
+                waits = true;
+                // Any key below the edge leads to it; the first one buffered is at hand.
+                let key = edge.segments().map(|part| part.first()).min().map(Key::from);
+                let key = key.unwrap_or_else(|| name.key.clone());
+                let block = edge.child.block();
+                self.due.flush(EdgeName { tree: name.tree, key, block }, weight(edge));
+            }
+        }
+        waits
     }
 
     /// The edge above the parent of `name`'s node, and where the node is in it.
@@ -246,6 +267,11 @@ fn is_shared_across(node: &Internal, at: usize) -> bool {
     clipped(right).iter().any(|id| left.contains(id))
 }
 
+/// Joins two neighbours under `edge`'s child.
+///
+/// Everything that waits on an edge is newer than everything below it, whatever the keys: so the
+/// runs that meet on an edge lower down have disjoint MSN intervals. Joining an internal node under
+/// a full buffer with one whose buffer has moved down already would break that.
 fn merge_pair(
     edit: &mut Edit<'_>,
     edge: &Arc<Edge>,
@@ -259,6 +285,10 @@ fn merge_pair(
     let right_edge = parent.edges().get(left + 1).ok_or(Refused::Stale)?.clone();
     let left_edge = parent.edge(left).clone();
     if right_edge.child.block() != other {
+        return Err(Refused::Stale);
+    }
+    let are_empty = left_edge.buffer().is_empty() && right_edge.buffer().is_empty();
+    if parent.height > 1 && !are_empty {
         return Err(Refused::Stale);
     }
     let node_of =

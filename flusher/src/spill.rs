@@ -16,7 +16,7 @@ use std::sync::Arc;
 use sapwood_cachetable::Fault;
 use sapwood_serialize::fold::{Floor, fold};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
-use sapwood_serialize::node::{Edge, Node};
+use sapwood_serialize::node::{Edge, Internal, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
 use sapwood_serialize::{GenerationId, Msn, TreeId};
@@ -191,38 +191,51 @@ fn place_all(edit: &mut Edit<'_>, pieces: &[(TreeId, Vec<Piece>)]) -> Result<(),
 }
 
 /// Appends the pieces, which ascend and lie within `bounds`, at or below `edge`.
+///
+/// Either all of them pass the edge or none does: what waits on an edge stays newer than everything
+/// below it, whatever the keys.
 fn place(edit: &mut Edit<'_>, edge: &Arc<Edge>, bounds: &Bounds, pieces: &[&Piece]) -> Arc<Edge> {
     let resident = edge.child.node();
     let node = match resident.as_ref().map(|resident| &resident.node) {
         Some(Node::Internal(node)) if edge.buffer().is_empty() => node,
         _ => return append(edge, pieces),
     };
-    let (mut stay, mut next, mut changes) = (Vec::new(), node.clone(), false);
+    let Some(shares) = shares(node, bounds, pieces) else { return append(edge, pieces) };
+    let (mut next, mut above) = (node.clone(), Above::Copied);
+    for (index, share) in shares {
+        let old = node.edge(index);
+        let below = place(edit, old, &node.bounds_of(index, bounds), share);
+        if below.buffer().len() != old.buffer().len() {
+            above = Above::Changes;
+        }
+        next = next.with_edge(index, below);
+    }
+    let child = edit.next_version(&edge.child, Node::Internal(next), above);
+    Arc::new(edge.with_child(child))
+}
+
+/// Which pieces go to which edge of `node`; `None` when one of them is meant to stay above, or lies
+/// across a pivot that has come in between.
+fn shares<'p, 'r>(
+    node: &Internal,
+    bounds: &Bounds,
+    pieces: &'p [&'r Piece],
+) -> Option<Vec<(usize, &'p [&'r Piece])>> {
+    let mut shares = Vec::new();
     let mut rest = pieces;
-    while let Some((first, others)) = rest.split_first() {
+    while let Some(first) = rest.first() {
         let index = first.run.first().map_or(0, |key| node.index_of(key));
         let inner = node.bounds_of(index, bounds);
-        let goes_down =
-            |piece: &Piece| piece.goal < edge.child.height() && piece.run.is_within(&inner);
-        let count = rest.iter().take_while(|piece| goes_down(piece)).count();
-        let (down, behind) = rest.split_at(count);
-        if down.is_empty() {
-            stay.push(*first);
-            rest = others;
-            continue;
+        let fits = |piece: &&&Piece| piece.goal < node.height && piece.run.is_within(&inner);
+        let count = rest.iter().take_while(fits).count();
+        if count == 0 {
+            return None;
         }
-        let below = place(edit, node.edge(index), &inner, down);
-        changes |= below.buffer().len() != node.edge(index).buffer().len();
-        next = next.with_edge(index, below);
+        let (share, behind) = rest.split_at(count);
+        shares.push((index, share));
         rest = behind;
     }
-    let edge = if stay.len() == pieces.len() {
-        edge.clone()
-    } else {
-        let above = if changes { Above::Changes } else { Above::Copied };
-        Arc::new(edge.with_child(edit.next_version(&edge.child, Node::Internal(next), above)))
-    };
-    append(&edge, &stay)
+    Some(shares)
 }
 
 /// The edge with all pieces as one new run.

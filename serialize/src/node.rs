@@ -386,7 +386,7 @@ impl Handle {
         self.node().is_some_and(|node| Arc::strong_count(&node) > 2)
     }
 
-    /// Lets the node go. For an internal node: under the publish mutex, see [`Handle::superseded`].
+    /// Lets the node go. For an internal node: under the publish mutex, see `Handle::superseded`.
     ///
     /// # Panics
     /// When it could not be read again.

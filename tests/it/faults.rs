@@ -8,8 +8,8 @@ use std::io::ErrorKind;
 use sapwood::{Durability, Error, Result};
 
 use crate::sim::disk::{Cut, Repeat, SimDisk};
-use crate::sim::machine::{Machine, Wreck, open};
-use crate::sim::model::Change;
+use crate::sim::machine::{Machine, Wreck, open, read_all};
+use crate::sim::model::{Change, Crash};
 use crate::sim::replay::{Trail, seeds};
 use crate::sim::workload::{Action, Shape, TREES, actions};
 
@@ -72,7 +72,11 @@ fn an_error_at_any_operation_loses_nothing() {
                     assert!(!error.is_retryable() && !error.is_corruption(), "{error}");
                 }
                 // What no process has ever opened, and could neither sync nor remove, may be lost.
-                if is_born { wreck.kill().check_and_cut() } else { wreck.kill().check() }
+                if is_born {
+                    wreck.kill().check_and_cut();
+                } else {
+                    wreck.kill().check();
+                }
                 for cut in [Cut::LoseAll, Cut::KeepAll, Cut::Random(operation)] {
                     trail.cut = Some(cut);
                     wreck.power_cut(cut).check();
@@ -135,18 +139,25 @@ fn fill(seed: u64, shape: Shape, actions: &[Action], bytes: u64) {
             return Wreck::unborn(&disk, shape).kill().check();
         }
     };
-    play_through(&mut machine, actions, &mut |error| assert!(error.is_retryable(), "{error}"));
-    let full = machine.end();
-    reopen_full(&full.kill());
-    for wreck in [full.kill(), full.power_cut(Cut::LoseAll)] {
+    // Without space for its log a database opens to be read, and no more until it is reopened.
+    let writable = machine.play(&actions[0]).is_ok();
+    play_through(&mut machine, &actions[1..], &mut |error| {
+        assert!(error.is_retryable() || !writable && error.is_fatal(), "{error}");
+    });
+    reopen_full(&Wreck::of(&machine).kill());
+    for wreck in [Wreck::of(&machine).kill(), Wreck::of(&machine).power_cut(Cut::LoseAll)] {
         enlarge(&wreck.disk);
         wreck.check();
     }
-    let mut machine = Machine::boot(&SimDisk::new(seed).with_capacity(bytes), shape).unwrap();
-    play_through(&mut machine, actions, &mut |_| {});
+    if writable {
+        go_on(machine, &actions[actions.len() / 2..]);
+    }
+}
+
+/// There is space again, and nobody has to reopen anything.
+fn go_on(mut machine: Machine, actions: &[Action]) {
     enlarge(&machine.disk);
-    let rest = &actions[actions.len() / 2..];
-    play_through(&mut machine, rest, &mut |error| panic!("there is space again, but: {error}"));
+    play_through(&mut machine, actions, &mut |error| panic!("there is space again, but: {error}"));
     let (closed, wreck) = machine.close();
     closed.unwrap();
     wreck.kill().check();
@@ -157,10 +168,14 @@ fn enlarge(disk: &SimDisk) {
     let _the_same = disk.clone().with_capacity(1 << 30);
 }
 
-/// Opening on the full disk works, or says that it is full.
+/// Opening on the full disk shows what was acknowledged, or says that the disk is full.
 fn reopen_full(wreck: &Wreck) {
     match open(&wreck.disk, &wreck.shape) {
-        Ok(db) => db.abandon(),
+        Ok(db) => {
+            let found = read_all(&db).unwrap();
+            wreck.model.explain(&found, Crash::Kill).unwrap();
+            db.abandon();
+        }
         Err(error) => assert!(error.is_retryable(), "{error}"),
     }
 }

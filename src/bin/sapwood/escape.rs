@@ -100,7 +100,7 @@ mod tests {
             (broken.column, broken.to_string())
         };
         let (column, text) = sentence(b"a\\tb\\r");
-        assert_eq!((column, text.as_str()), (5, "\\\\r is no escape; there are \\t, \\n and \\\\"));
+        assert_eq!((column, text.as_str()), (5, "\\r is no escape; there are \\t, \\n and \\\\"));
         let (column, text) = sentence(b"end\\");
         assert_eq!(
             (column, text.as_str()),

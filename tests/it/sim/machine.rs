@@ -209,6 +209,12 @@ impl Wreck {
         Wreck { disk: disk.clone(), model: Model::default(), shape, crash: Crash::Kill }
     }
 
+    /// What would be left if the process ended now; it goes on.
+    pub fn of(machine: &Machine) -> Wreck {
+        let (disk, model) = (machine.disk.clone(), machine.model.clone());
+        Wreck { disk, model, shape: machine.shape, crash: Crash::Kill }
+    }
+
     /// The power fails, and comes back.
     #[must_use]
     pub fn power_cut(&self, cut: Cut) -> Wreck {

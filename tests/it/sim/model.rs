@@ -95,6 +95,12 @@ impl Model {
         self.durable = self.commits.len();
     }
 
+    /// The same where only checkpoints were ever promised to last.
+    #[must_use]
+    pub fn without_syncs(&self) -> Model {
+        Model { durable: self.checkpointed, ..self.clone() }
+    }
+
     /// Everything so far survives a power cut.
     pub fn checkpointed(&mut self) {
         self.durable = self.commits.len();
