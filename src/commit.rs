@@ -5,8 +5,8 @@
 //!                                                        `-> whoever asked: wait for the sync
 //! ```
 //!
-//! Leading is a role, not a lock: nobody holds a mutex while the leader writes. Syncs are apart from
-//! it, so that the next group is appended while the last one is being synced.
+//! Leading is a role, not a lock: nobody holds a mutex while the leader writes. Syncs are apart
+//! from it, so that the next group is appended while the last one is being synced.
 
 use std::sync::Arc;
 use std::time::Duration;

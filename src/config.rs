@@ -16,8 +16,9 @@ use crate::error::{Error, Kind, Result};
 pub enum Background {
     /// This many flusher threads, besides one for checkpoints.
     Threads(usize),
-    /// Nobody: [`Database::maintain`](crate::Database::maintain) does it on the caller's thread, and
-    /// a writer at the limit does what is needed to go on. The whole engine is then deterministic.
+    /// Nobody: [`Database::maintain`](crate::Database::maintain) does it on the caller's thread,
+    /// and a writer at the limit does what is needed to go on. The whole engine is then
+    /// deterministic.
     Manual,
 }
 

@@ -377,7 +377,8 @@ impl Engine {
     }
 }
 
-/// Makes an empty tree part of the view; nothing when it is there already, as it may be in a replay.
+/// Makes an empty tree part of the view; nothing when it is there already, as it may be in a
+/// replay.
 pub(crate) fn plant(table: &Cachetable, views: &ViewCell, tree: TreeId, name: &str) {
     let block = table.name_block();
     let leaf = table.new_node(block, Node::Leaf(Run::default()));

@@ -67,8 +67,8 @@ impl BlockFile {
     fn create_now(storage: &dyn Storage) -> Result<BlockFile, Fault> {
         let failed = |error| full_or_io("creating", error);
         let file = storage.create(BLOCK_FILE).map_err(failed)?;
-        // Durable zeros first: a power cut in the next write then leaves zeros or a torn superblock,
-        // which `open` knows for what it is, and nothing else.
+        // Durable zeros first: a power cut in the next write then leaves zeros or a torn
+        // superblock, which `open` knows for what it is, and nothing else.
         file.allocate(SLOTS_BYTES).map_err(failed)?;
         file.sync().map_err(failed)?;
         storage.sync_names().map_err(failed)?;

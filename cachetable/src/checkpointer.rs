@@ -54,8 +54,8 @@ pub struct Flip {
 }
 
 impl Cachetable {
-    /// Takes a checkpoint of what `capture` returns; it runs under the publish mutex. `sync_log` makes
-    /// the log durable and tells up to where: the superblock will say that the log goes on.
+    /// Takes a checkpoint of what `capture` returns; it runs under the publish mutex. `sync_log`
+    /// makes the log durable and tells up to where: the superblock will say that the log goes on.
     ///
     /// One at a time, which the caller sees to. On a full disk the checkpoint is abandoned and the
     /// previous one stays; any other failure poisons the database.

@@ -6,9 +6,9 @@
 //!                      '-- not used since: out                  '-- not: out
 //! ```
 //!
-//! S3-FIFO (Yang, Qiu, Zhang, Yue, Rashmi, SOSP 2023) without its ghost queue: a scan passes through
-//! the small queue and leaves the main one alone. A use costs the reader one relaxed store; the
-//! queues are touched only when something is fetched or evicted.
+//! S3-FIFO (Yang, Qiu, Zhang, Yue, Rashmi, SOSP 2023) without its ghost queue: a scan passes
+//! through the small queue and leaves the main one alone. A use costs the reader one relaxed store;
+//! the queues are touched only when something is fetched or evicted.
 //!
 //! There are two classes. Pages go first; directories, filters and nodes only when they take more
 //! than their share, since a page is of no use without them.

@@ -1,10 +1,10 @@
 //! Who owns which stretch of the block file: the state behind the publish mutex.
 //!
 //! ```text
-//!             reserve          publish / install           retire           all older views gone
-//!   free  ------------->  reserved  ------------->  used  -------->  retired  ---------------> free
-//!                            |                                          ... unless a checkpoint
-//!                            '--- give back (an abandoned job) ---> free    still owns it
+//!         reserve            publish / install         retire            older views gone
+//!   free ----------> reserved ---------------> used ----------> retired ----------------> free
+//!                        |                                     ... unless a checkpoint owns it
+//!                        '--- give back (an abandoned job) ---> free
 //! ```
 //!
 //! There are three owners: the *current* view, the checkpoint *in progress*, and the *checkpointed*

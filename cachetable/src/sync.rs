@@ -4,7 +4,8 @@
 //! for each other:
 //!
 //! ```text
-//! Catalog < Claims < Publish < Snapshots < PageShard < Budget < Allocator < WalBuffer < JobQueue < Storage
+//! Catalog < Claims < Publish < Snapshots < PageShard < Budget < Allocator < WalBuffer < JobQueue <
+//! Storage
 //! ```
 //!
 //! Invariants, checked in builds with debug assertions (a breach panics and names both ranks):

@@ -136,7 +136,8 @@ impl Cachetable {
         }
     }
 
-    /// Makes room as a job may: evicts what is cold, then writes out what is oldest and evicts that.
+    /// Makes room as a job may: evicts what is cold, then writes out what is oldest and evicts
+    /// that.
     pub fn make_room_by_writing(&self) -> Result<(), Fault> {
         while !self.make_room() {
             let Some(segment) = self.ledger().next_to_write() else { return Ok(()) };

@@ -9,8 +9,8 @@
 //! nothing in it can fail, wait, read or write. When a node on the path is not resident the edit is
 //! given up, the node is fetched outside the mutex, and the edit runs again from the start.
 //!
-//! R' is unchanged on disk, because images name children by block alone: it shares its image with R.
-//! P' and C' get images of their own.
+//! R' is unchanged on disk, because images name children by block alone: it shares its image with
+//! R. P' and C' get images of their own.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! Flush: the buffer above a node moves one level down.
 //!
 //! ```text
-//! P   [ edge: r1 r2 r3 ]            P'  [ edge:          ]     r1 r2 r3 merged and cut at C's pivots
+//! P   [ edge: r1 r2 r3 ]            P'  [ edge:          ]     r1 r2 r3 merged and cut at C's
+//! pivots
 //!          |                  =>             |
 //! C   [ edge | edge | edge ]        C'  [ edge+ | edge+ | edge+ ]
 //! ```
@@ -62,8 +63,8 @@ impl Mover {
         if edge.buffer().is_empty() {
             return Ok(Outcome::Nothing);
         }
-        // The view is held until the child is in memory: it may be replaced meanwhile, and where its
-        // image lies is kept for those who hold the view. What is taken is kept by the claim.
+        // The view is held until the child is in memory: it may be replaced meanwhile, and where
+        // its image lies is kept for those who hold the view. What is taken is kept by the claim.
         let child = self.table.node(&edge.child)?;
         drop(forest);
         let taken = Taken { edge, bounds, horizon: self.views.horizon() };
@@ -137,7 +138,8 @@ impl Mover {
     }
 }
 
-/// Takes the moved runs off `edge` and appends the merged ones to the child's edges as they are now.
+/// Takes the moved runs off `edge` and appends the merged ones to the child's edges as they are
+/// now.
 fn hand_down(
     edit: &mut Edit<'_>,
     edge: &Arc<Edge>,

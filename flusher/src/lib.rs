@@ -19,7 +19,6 @@ mod restructure;
 mod segment_writer;
 mod spill;
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail so")]
 mod tests;
 
 pub use edit::EdgeName;

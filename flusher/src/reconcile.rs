@@ -8,7 +8,8 @@
 //!
 //! Whatever overlaps, directly or through others, is one group and is merged and rewritten. A group
 //! that is a single segment of the leaf is kept as it is; one that is a single unclipped segment of
-//! plain puts from the buffer is adopted by reference. So a load in key order writes each byte once.
+//! plain puts from the buffer is adopted by reference. So a load in key order writes each byte
+//! once.
 //!
 //! What comes out is cut at segment boundaries into as many leaves as it needs.
 

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use sapwood_serialize::node::{Edge, Internal, Node};
-use sapwood_serialize::run::{Bounds, Run};
+use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
 use sapwood_serialize::{BlockId, TreeId};
 
@@ -134,8 +134,8 @@ impl Mover {
         Ok(outcome)
     }
 
-    /// Internal siblings are merged only under empty buffers, see [`merge_pair`]; enters the flushes
-    /// that empty them, after which the pair is looked at again.
+    /// Internal siblings are merged only under empty buffers, see [`merge_pair`]; enters the
+    /// flushes that empty them, after which the pair is looked at again.
     fn flush_first(&self, name: &EdgeName, parent: &Internal, left: usize) -> bool {
         let mut waits = false;
         for index in [left, left + 1] {
@@ -143,7 +143,7 @@ impl Mover {
             if !edge.buffer().is_empty() {
                 waits = true;
                 // Any key below the edge leads to it; the first one buffered is at hand.
-                let key = edge.segments().map(|part| part.first()).min().map(Key::from);
+                let key = edge.segments().map(SegmentRef::first).min().map(Key::from);
                 let key = key.unwrap_or_else(|| name.key.clone());
                 let block = edge.child.block();
                 self.due.flush(EdgeName { tree: name.tree, key, block }, weight(edge));

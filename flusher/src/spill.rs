@@ -3,7 +3,8 @@
 //! ```text
 //! generation (sorted)   a b c | d e f | g h          cut at the pivots of the goals
 //!                         |       |      |
-//! goals              edge -> C0  edge -> C1 ...      the deepest edges where a piece is still large
+//! goals              edge -> C0  edge -> C1 ...      the deepest edges where a piece is still
+//! large
 //! ```
 //!
 //! A piece goes to the deepest edge at which it is expected to have [`Limits::piece_bytes`] and

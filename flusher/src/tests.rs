@@ -79,8 +79,11 @@ fn a_run_that_skips_an_edge_keeps_what_lies_behind_it() {
 fn a_run_within_one_edge_is_appended_whole() {
     let table = table();
     let run = run(&table, &["d", "e"]);
-    let fuller =
-        Edit::append(&node(&["c", "f"], vec![Vec::new(); 3]), &Bounds::all(), &[run.clone()]);
+    let fuller = Edit::append(
+        &node(&["c", "f"], vec![Vec::new(); 3]),
+        &Bounds::all(),
+        std::slice::from_ref(&run),
+    );
     assert!(Arc::ptr_eq(&fuller.edge(1).buffer()[0], &run));
 }
 

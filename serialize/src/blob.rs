@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The checksum covers everything behind it and is seeded with the database. A reference repeats
-//! it ([`blob_checksum`]), so that an older blob at the same place is not taken for the current one.
+//! it ([`blob_checksum`]), so that an older blob at the same place is not taken for the current
+//! one.
 //!
 //! Invariants:
 //! 1. a blob opens only as the kind that it was sealed as, for the database it was sealed for;

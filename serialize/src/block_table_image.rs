@@ -1,7 +1,8 @@
 //! The block table on disk: where the image of each node lies.
 //!
 //! ```text
-//! entry    id gap varint | extent offset varint | extent bytes varint | bytes varint | checksum u64
+//! entry    id gap varint | extent offset varint | extent bytes varint |
+//!          bytes varint | checksum u64
 //! ```
 //!
 //! Entries stand in the order of their ids, to the end of the payload, in an envelope ([`blob`]).

@@ -5,8 +5,8 @@
 //! tree      tree id, height of the top edge's child, top edge, options (bincode, length before)
 //! ```
 //!
-//! It lies in a blob envelope. The options are cold metadata, so serde and bincode write them: fixed
-//! integers, a size limit, no trailing bytes.
+//! It lies in a blob envelope. The options are cold metadata, so serde and bincode write them:
+//! fixed integers, a size limit, no trailing bytes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

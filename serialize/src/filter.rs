@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A blocked Bloom filter: all bits of a key lie in one line, so that a question costs one cache
-//! miss. Each word of the line takes one bit, so that the question is a comparison without branches.
+//! miss. Each word of the line takes one bit, so that the question is a comparison without
+//! branches.
 //!
 //! Invariants:
 //! 1. there is at least one line;

@@ -93,13 +93,14 @@ impl Log {
         active: Arc<LogFile>,
         next: Arc<LogFile>,
     ) -> Log {
+        let syncing = Syncing { unsynced: VecDeque::from([active.clone()]), is_running: false };
         Log {
             table,
             epoch: start.epoch,
             append: Mutex::new(
                 Rank::WalBuffer,
                 Append {
-                    active: active.clone(),
+                    active,
                     generation: start.generation,
                     base: start.base,
                     written: 0,
@@ -108,10 +109,7 @@ impl Log {
                     told: start.base,
                 },
             ),
-            syncing: Mutex::new(
-                Rank::JobQueue,
-                Syncing { unsynced: VecDeque::from([active.clone()]), is_running: false },
-            ),
+            syncing: Mutex::new(Rank::JobQueue, syncing),
             synced: Condvar::new(),
             end: AtomicU64::new(start.base.to_raw()),
             durable: AtomicU64::new(start.base.to_raw()),
@@ -156,7 +154,8 @@ impl Log {
         Ok(allocated)
     }
 
-    /// Makes room for a frame of `bytes` in the active file. `DiskFull` before anything was written.
+    /// Makes room for a frame of `bytes` in the active file. `DiskFull` before anything was
+    /// written.
     pub(crate) fn make_room(&self, bytes: u64) -> Result<(), Fault> {
         let (active, needed, allocated) = {
             let append = self.append.lock();

@@ -1,5 +1,5 @@
-//! The program: what it prints, its exit codes, its error sentences; and in [`kill`] what is left of
-//! a load that was killed.
+//! The program: what it prints, its exit codes, its error sentences; and in [`kill`] what is left
+//! of a load that was killed.
 
 mod escapes;
 mod failures;

@@ -98,7 +98,7 @@ fn pairs_stay_whole_beside_everything_else() {
                 scope.spawn(move || write(db, tree, worker, 8_000))
             })
             .collect();
-        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        let ended: Vec<_> = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         stop.store(true, Ordering::Relaxed);
         assert!(ended.iter().all(Result::is_ok));
     });

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! the group of this process, or --cgroup-parent
-//!    `- sapwood-compare-PID      made by the parent, limited, entered by each child, removed at the end
+//!    `- sapwood-compare-PID      made by the parent, limited, entered by each child, removed at
+//!    the end
 //! ```
 //!
 //! Versions 1 and 2 of control groups; where neither lets us, there is no limit and the report says

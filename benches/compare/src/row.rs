@@ -1,4 +1,5 @@
-//! The rows: each is a function of its number and a seed, so that any can be checked without a copy.
+//! The rows: each is a function of its number and a seed, so that any can be checked without a
+//! copy.
 //!
 //! ```text
 //! key    [ mixed number, 8 bytes | mixed again, 8 bytes ]     looks random, gives the number back

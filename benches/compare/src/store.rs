@@ -1,8 +1,9 @@
 //! What a workload asks of a store; each engine answers in a file of its own below `engines`.
 //!
-//! The store draws rows and the workload takes the time: a row's latency runs from the moment it was
-//! handed out to the moment the next one is asked for. So an engine that collects rows in transactions
-//! pays for a commit in the latency of the row that caused it, whatever its calls look like.
+//! The store draws rows and the workload takes the time: a row's latency runs from the moment it
+//! was handed out to the moment the next one is asked for. So an engine that collects rows in
+//! transactions pays for a commit in the latency of the row that caused it, whatever its calls look
+//! like.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;

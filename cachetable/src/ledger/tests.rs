@@ -1,5 +1,6 @@
-//! The ledger under random publications, writes, checkpoints and long-lived readers: after each step
-//! the space equation must hold, and no extent that somebody can reach may be handed out again.
+//! The ledger under random publications, writes, checkpoints and long-lived readers: after each
+//! step the space equation must hold, and no extent that somebody can reach may be handed out
+//! again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! `sapwood demo`: a database several times larger than its cache, filled with real data, read back,
-//! and crashed, before your eyes.
+//! `sapwood demo`: a database several times larger than its cache, filled with real data, read
+//! back, and crashed, before your eyes.
 //!
 //! ```text
 //! load  each row under several prefixes, timing each write call
@@ -8,8 +8,8 @@
 //! tell  the figures, and what to try next
 //! ```
 //!
-//! It all happens in a temporary folder, which is removed at the end, also after a failure. Exit code
-//! 1 when a row differs.
+//! It all happens in a temporary folder, which is removed at the end, also after a failure. Exit
+//! code 1 when a row differs.
 
 mod crash;
 mod data;

@@ -1,7 +1,8 @@
 //! Rows from escaped lines, plain or compressed by gzip, which is told from the first bytes.
 //!
 //! ```text
-//! key TAB value NEWLINE        both in the escapes of crate::escape; the last newline may be absent
+//! key TAB value NEWLINE        both in the escapes of crate::escape; the last newline may be
+//! absent
 //! ```
 //!
 //! Only one line is in memory at a time, and none longer than the longest legal row.

@@ -1,8 +1,8 @@
 //! `sapwood load`: rows from a file or a pipe into a tree, a batch at a time.
 //!
 //! 1. a batch is committed in one step: after a crash all of it is there or none;
-//! 2. a broken line stops the load; nothing of its batch is committed, and the failure says how many
-//!    rows were committed before;
+//! 2. a broken line stops the load; nothing of its batch is committed, and the failure says how
+//!    many rows were committed before;
 //! 3. with `--ack`, a line `acked ROWS` is handed over after each commit, never before it is as
 //!    durable as asked. A reader of them that has gone is a failure, because rows would be missing
 //!    without a word.

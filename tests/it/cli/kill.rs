@@ -7,7 +7,8 @@
 //! 3. no batch is there in part, and none without those before it;
 //! 4. what earlier loads had left is still there.
 //!
-//! `SAPWOOD_SEED=N` replays the choices, though not the moments at which the system stops a process.
+//! `SAPWOOD_SEED=N` replays the choices, though not the moments at which the system stops a
+//! process.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

@@ -1,13 +1,20 @@
 //! Seeds: which ones a test runs, and how a failing one is run again.
+//!
+//! `SAPWOOD_SEED=n` runs that seed alone, `SAPWOOD_SEEDS=n` the first n of each test: a soak.
 
 use super::disk::Cut;
 
-/// The seeds of a test: `SAPWOOD_SEED` alone where it is set.
+/// The seeds of a test that runs `count` of them unless it is told otherwise.
 pub fn seeds(count: u64) -> Vec<u64> {
-    match std::env::var("SAPWOOD_SEED") {
-        Ok(seed) => vec![seed.parse().expect("SAPWOOD_SEED is a number")],
-        Err(_) => (0..count).collect(),
+    if let Some(seed) = number("SAPWOOD_SEED") {
+        return vec![seed];
     }
+    (0..number("SAPWOOD_SEEDS").unwrap_or(count)).collect()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
 }
 
 /// Tells, when the test panics, where it was and the command that replays it.

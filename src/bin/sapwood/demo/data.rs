@@ -1,7 +1,7 @@
 //! The data set: packages of a Linux distribution, key, tab, value, in no order.
 //!
-//! The large one lies beside the project's folder where the project is developed. Elsewhere there is
-//! a part of it, which the program carries.
+//! The large one lies beside the project's folder where the project is developed. Elsewhere there
+//! is a part of it, which the program carries.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
