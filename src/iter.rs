@@ -14,9 +14,9 @@ use crate::view::Registration;
 /// Rows of the first batch; each next one has four times as many.
 const ROWS_FIRST: usize = 32;
 /// Rows of a batch at most.
-const ROWS_MOST: usize = 1024;
+const ROWS_MOST: usize = 2048;
 /// A batch ends behind the row that reaches this many bytes.
-const BYTES_MOST: usize = 256 << 10;
+const BYTES_MOST: usize = 512 << 10;
 
 /// Rows in key order, from both ends, as they were when the iterator was made.
 ///

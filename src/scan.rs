@@ -39,6 +39,15 @@ pub(crate) struct Request<'a> {
     pub(crate) bytes: usize,
 }
 
+/// A batch of more rows than this belongs to a long scan.
+const SHORT_SCAN_ROWS: usize = 512;
+
+impl Request<'_> {
+    fn ahead(&self) -> ReadAhead {
+        if self.rows > SHORT_SCAN_ROWS { ReadAhead::LONG_SCAN } else { ReadAhead::SCAN }
+    }
+}
+
 /// Some rows, and where the next batch begins.
 pub(crate) struct Batch {
     pub(crate) rows: Vec<Row>,
@@ -213,7 +222,8 @@ impl Leaf {
         }
         for run in &self.runs {
             let (run, bounds) = (run.clone(), self.bounds.clone());
-            let cursor = RunCursor::new(table, run, bounds, request.direction, ReadAhead::SCAN)?;
+            let ahead = request.ahead();
+            let cursor = RunCursor::new(table, run, bounds, request.direction, ahead)?;
             sources.push(Source::Run(cursor));
         }
         Ok(Merge::new(sources, request.direction))

@@ -7,11 +7,12 @@ use std::time::Duration;
 use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::{Cachetable, Caching, Fault, ReadAhead, RunCursor};
 use sapwood_flusher::Forest;
+use sapwood_serialize::fold::Floor;
 use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::node::{Edge, Handle, Node, ResidentNode, check_buffer};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Segment;
-use sapwood_serialize::{Corruption, Extent, Filter, Violation, checksum};
+use sapwood_serialize::{Corruption, Extent, Filter, Op, Page, Violation, checksum};
 use serde::Serialize;
 
 use crate::database::Database;
@@ -99,7 +100,7 @@ impl Walk<'_> {
         self.report.runs += edge.buffer().len() as u64;
         let depth = above.len();
         for run in edge.buffer().iter().rev() {
-            self.run(run)?;
+            self.run(run, Floor::Buffer)?;
             above.push(run.clone());
         }
         let resident = self.node(&edge.child)?;
@@ -107,7 +108,7 @@ impl Walk<'_> {
         match &resident.node {
             Node::Leaf(run) => {
                 self.report.leaves += 1;
-                self.run(run)?;
+                self.run(run, Floor::Leaf)?;
                 self.order(run, bounds, above)?;
             }
             Node::Internal(node) => {
@@ -133,7 +134,7 @@ impl Walk<'_> {
         Ok(resident)
     }
 
-    fn run(&mut self, run: &Run) -> Result<()> {
+    fn run(&mut self, run: &Run, floor: Floor) -> Result<()> {
         for part in run.segments() {
             let id = part.segment.id().to_raw();
             match self.seen.segments.get(&id) {
@@ -142,7 +143,7 @@ impl Walk<'_> {
                 }
                 Some(_) => {}
                 None => {
-                    self.segment(part, run)?;
+                    self.segment(part, run, floor)?;
                     self.seen.segments.insert(id, part.segment.clone());
                 }
             }
@@ -151,7 +152,7 @@ impl Walk<'_> {
     }
 
     /// Reads a segment as it lies on disk, and checks directory and filter against the rows.
-    fn segment(&mut self, part: &SegmentRef, run: &Run) -> Result<()> {
+    fn segment(&mut self, part: &SegmentRef, run: &Run, floor: Floor) -> Result<()> {
         self.report.segments += 1;
         let resident = self.table.part(&part.segment)?;
         let meta = resident.meta();
@@ -164,7 +165,8 @@ impl Walk<'_> {
         let mut last: Option<Vec<u8>> = None;
         for index in 0..meta.directory.pages() {
             self.report.pages += 1;
-            let page = match part.segment.place() {
+            // The part that was looked up knows where its pages lie, or has them all.
+            let page = match meta.directory.place(index) {
                 Some(_) => self
                     .table
                     .fetch_pages(&part.segment, &resident, index, index + 1, Caching::Pass)?
@@ -183,11 +185,7 @@ impl Walk<'_> {
                 if !meta.filter.may_contain(Filter::hash(key)) {
                     return broken("its filter denies a key");
                 }
-                let msns = page.versions(row).map(|version| part.base.to_raw() + version.msn);
-                let (oldest, newest) = (run.oldest().to_raw(), run.newest().to_raw());
-                if msns.into_iter().any(|msn| msn < oldest || msn > newest) {
-                    return broken("a message lies outside the MSN interval of its run");
-                }
+                check_versions(&page, row, part, run, floor).or_else(broken)?;
                 last = Some(key.to_vec());
             }
         }
@@ -221,6 +219,28 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// Checks the versions of one row: their numbers, and that a leaf keeps no delete over nothing.
+fn check_versions(
+    page: &Page,
+    row: usize,
+    part: &SegmentRef,
+    run: &Run,
+    floor: Floor,
+) -> std::result::Result<(), &'static str> {
+    let interval = run.oldest().to_raw()..=run.newest().to_raw();
+    let mut oldest = None;
+    for version in page.versions(row) {
+        if !interval.contains(&(part.base.to_raw() + version.msn)) {
+            return Err("a message lies outside the MSN interval of its run");
+        }
+        oldest = Some(version.op);
+    }
+    if floor == Floor::Leaf && oldest == Some(Op::Delete) {
+        return Err("a leaf holds a delete with nothing below it");
+    }
+    Ok(())
 }
 
 /// Compares what was reached with what the ledger owns, in one moment; `None` when the view has

@@ -33,6 +33,8 @@ pub struct ReadAhead {
 impl ReadAhead {
     /// For a job, which reads everything once.
     pub const JOB: ReadAhead = ReadAhead { first: 64, most: 64, caching: Caching::Pass };
+    /// For a scan that has gone on for long, and probably will.
+    pub const LONG_SCAN: ReadAhead = ReadAhead { first: 16, most: 64, caching: Caching::Keep };
     /// For a scan that may stop after a few rows.
     pub const SCAN: ReadAhead = ReadAhead { first: 1, most: 32, caching: Caching::Keep };
 }

@@ -411,3 +411,94 @@ impl Handle {
         self.superseded.store(true, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block_table_image::NodePlace;
+    use crate::run::Bounds;
+    use crate::segment::{Content, Segment, SegmentFacts, SegmentPlace};
+    use crate::{Extent, MetaPlace, Msn, SegmentId};
+
+    fn key(text: &str) -> Key {
+        Key::from(text.as_bytes())
+    }
+
+    fn run(first: &str, last: &str, oldest: u64, newest: u64) -> Arc<Run> {
+        let id = SegmentId::from_raw(1);
+        let (first, last) = (key(first), key(last));
+        let facts = SegmentFacts { id, first, last, rows: 1, bytes: 1, content: Content::Plain };
+        let extent = Extent { offset: 8192, bytes: 4096 };
+        let meta = MetaPlace { offset: 0, bytes: 1, checksum: 0 };
+        let segment = Arc::new(Segment::written(facts, SegmentPlace { extent, meta }));
+        let part = SegmentRef::whole(segment, Msn::from_raw(oldest));
+        Arc::new(Run::new(vec![part], Msn::from_raw(oldest), Msn::from_raw(newest)))
+    }
+
+    fn edge(height: u8, buffer: Vec<Arc<Run>>) -> Arc<Edge> {
+        let extent = Extent { offset: 8192, bytes: 4096 };
+        let place = NodePlace { extent, bytes: 1, checksum: 0 };
+        let child = Arc::new(Handle::on_disk(BlockId::from_raw(1), height, place));
+        Arc::new(Edge::new(child, buffer))
+    }
+
+    /// A node that nobody has checked.
+    fn node(pivots: &[&str], edges: Vec<Arc<Edge>>) -> Node {
+        let pivots: Vec<Key> = pivots.iter().map(|pivot| key(pivot)).collect();
+        Node::Internal(Internal { height: 1, pivots: pivots.into(), edges })
+    }
+
+    fn bounds() -> Bounds {
+        Bounds { lower: key("c"), upper: Some(key("t")) }
+    }
+
+    #[test]
+    fn each_broken_invariant_is_found_and_named() {
+        let calm = || edge(0, Vec::new());
+        let check = |node: Node| node.check(&bounds()).map_err(|broken| broken.0);
+        assert_eq!(check(node(&["g"], vec![calm(), calm()])), Ok(()));
+        let count = Err("a node has not one edge more than pivots");
+        assert_eq!(check(node(&["g"], vec![calm()])), count);
+        let order = Err("the pivots of a node do not strictly ascend");
+        assert_eq!(check(node(&["g", "g"], vec![calm(), calm(), calm()])), order);
+        let height = Err("a child is not one lower than its parent");
+        assert_eq!(check(node(&["g"], vec![calm(), edge(1, Vec::new())])), height);
+        let outside = Err("a pivot lies outside its node's bounds");
+        assert_eq!(check(node(&["b"], vec![calm(), calm()])), outside);
+        assert_eq!(check(node(&["c"], vec![calm(), calm()])), outside);
+        let beyond = Err("a buffered run reaches beyond its edge");
+        let wide = edge(0, vec![run("d", "h", 1, 2)]);
+        assert_eq!(check(node(&["g"], vec![wide, calm()])), beyond);
+        let swapped = edge(0, vec![run("d", "e", 5, 9), run("e", "f", 1, 5)]);
+        let msn_order = Err("overlapping runs of a buffer are not in MSN order");
+        assert_eq!(check(node(&["g"], vec![swapped, calm()])), msn_order);
+        let apart = edge(0, vec![run("d", "d", 5, 9), run("e", "f", 1, 5)]);
+        assert_eq!(check(node(&["g"], vec![apart, calm()])), Ok(()));
+    }
+
+    #[test]
+    fn a_leaf_holds_unclipped_references_within_its_bounds() {
+        let check = |run: &Run| Node::Leaf(run.clone()).check(&bounds()).map_err(|broken| broken.0);
+        assert_eq!(check(&run("c", "s", 1, 2)), Ok(()));
+        assert_eq!(check(&run("b", "s", 1, 2)), Err("a leaf reaches beyond its bounds"));
+        assert_eq!(check(&run("c", "t", 1, 2)), Err("a leaf reaches beyond its bounds"));
+        let clipped = run("a", "s", 1, 2).clip(&bounds()).unwrap_or_default();
+        assert_eq!(check(&clipped), Err("a leaf's reference to a segment is clipped"));
+    }
+
+    #[test]
+    fn a_splice_replaces_edges_and_the_pivots_between() {
+        let calm = || edge(0, Vec::new());
+        let pivots: Vec<Key> = ["e", "h", "m"].into_iter().map(key).collect();
+        let node = Internal::new(1, pivots, vec![calm(), calm(), calm(), calm()]);
+        let names = |node: &Internal| {
+            node.pivots().iter().map(|pivot| pivot.escape_ascii().to_string()).collect::<String>()
+        };
+        let split = node.splice(1, 2, &[key("f"), key("g")], vec![calm(), calm(), calm()]);
+        assert_eq!((names(&split).as_str(), split.edges().len()), ("efghm", 6));
+        let merged = node.splice(0, 2, &[], vec![calm()]);
+        assert_eq!((names(&merged).as_str(), merged.edges().len()), ("hm", 3));
+        let last = node.splice(2, 4, &[], vec![calm()]);
+        assert_eq!((names(&last).as_str(), last.edges().len()), ("eh", 3));
+    }
+}

@@ -226,3 +226,82 @@ impl Run {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test may fail so")]
+mod tests {
+    use super::*;
+    use crate::segment::{Content, SegmentFacts, SegmentPlace};
+    use crate::{Extent, MetaPlace, SegmentId};
+
+    fn part(first: &str, last: &str) -> SegmentRef {
+        let (first, last) = (Key::from(first.as_bytes()), Key::from(last.as_bytes()));
+        let id = SegmentId::from_raw(1);
+        let facts = SegmentFacts { id, first, last, rows: 1, bytes: 1, content: Content::Plain };
+        let extent = Extent { offset: 8192, bytes: 4096 };
+        let meta = MetaPlace { offset: 0, bytes: 1, checksum: 0 };
+        let segment = Arc::new(Segment::written(facts, SegmentPlace { extent, meta }));
+        SegmentRef::whole(segment, Msn::from_raw(3))
+    }
+
+    /// A run that nobody has checked.
+    fn run(segments: Vec<SegmentRef>, oldest: u64, newest: u64) -> Run {
+        let (oldest, newest) = (Msn::from_raw(oldest), Msn::from_raw(newest));
+        Run { segments, oldest, newest, bytes: 0, rows: 0 }
+    }
+
+    fn bounds(lower: &str, upper: &str) -> Bounds {
+        let key = |text: &str| Key::from(text.as_bytes());
+        Bounds { lower: key(lower), upper: Some(key(upper)) }
+    }
+
+    #[test]
+    fn each_broken_invariant_is_found_and_named() {
+        assert_eq!(run(vec![part("a", "c"), part("d", "f")], 3, 9).check(), Ok(()));
+        let overlap = Violation("the segments of a run overlap or do not ascend");
+        assert_eq!(run(vec![part("a", "d"), part("d", "f")], 3, 9).check(), Err(overlap));
+        assert_eq!(run(vec![part("d", "f"), part("a", "c")], 3, 9).check(), Err(overlap));
+        let interval = Violation("the MSN interval of a run is not one");
+        assert_eq!(run(vec![part("a", "c")], 9, 3).check(), Err(interval));
+        assert_eq!(run(vec![part("a", "c")], 1, 2).check(), Err(interval));
+        let mut nothing = part("a", "c");
+        nothing.lower = Some(Key::from(&b"d"[..]));
+        let clipped = Violation("a reference to a segment is clipped to nothing");
+        assert_eq!(run(vec![nothing], 3, 9).check(), Err(clipped));
+    }
+
+    #[test]
+    fn a_clip_keeps_just_what_lies_within() {
+        let whole = run(vec![part("a", "c"), part("d", "h"), part("k", "m")], 3, 9);
+        let cut = whole.clip(&bounds("e", "l")).map(|run| run.segments);
+        let cut = cut.unwrap_or_default();
+        assert_eq!(cut.len(), 2);
+        assert_eq!((cut[0].first(), cut[0].upper.as_deref()), (&b"e"[..], None));
+        assert_eq!((cut[1].first(), cut[1].upper.as_deref()), (&b"k"[..], Some(&b"l"[..])));
+        assert!(whole.clip(&bounds("i", "j")).is_none());
+        assert!(whole.clip(&bounds("n", "z")).is_none());
+        assert!(!whole.is_within(&bounds("a", "m")));
+        assert!(whole.is_within(&bounds("a", "n")));
+    }
+
+    #[test]
+    fn a_clip_never_widens() {
+        let once = part("a", "z").clip(&bounds("f", "q"));
+        let twice = once.and_then(|part| part.clip(&bounds("b", "x")));
+        let bounds_of = |part: SegmentRef| (part.lower, part.upper);
+        let expected = (Some(Key::from(&b"f"[..])), Some(Key::from(&b"q"[..])));
+        assert_eq!(twice.map(bounds_of), Some(expected));
+    }
+
+    #[test]
+    fn a_key_is_located_in_the_one_reference_that_may_hold_it() {
+        let run = run(vec![part("b", "d"), part("f", "h")], 3, 9);
+        let found = |key: &str| run.locate(key.as_bytes()).map(|part| part.first().to_vec());
+        assert_eq!(found("a"), None);
+        assert_eq!(found("b"), Some(b"b".to_vec()));
+        assert_eq!(found("d"), Some(b"b".to_vec()));
+        assert_eq!(found("e"), None);
+        assert_eq!(found("g"), Some(b"f".to_vec()));
+        assert_eq!(found("i"), None);
+    }
+}
