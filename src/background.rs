@@ -76,9 +76,16 @@ impl Work for Flusher {
             Ok(outcome)
         });
         match outcome {
-            Ok(Outcome::Done) => Next::Again,
-            // A full disk is tried again later; after any other fault the poison tells the writers.
-            Ok(Outcome::Nothing | Outcome::Busy) | Err(_) => Next::Wait(IDLE),
+            Ok(Outcome::Done) => {
+                engine.set_met(None);
+                Next::Again
+            }
+            Ok(Outcome::Nothing | Outcome::Busy) => Next::Wait(IDLE),
+            // It is tried again later, and told to writers who wait for it.
+            Err(fault) => {
+                engine.set_met(Some(fault));
+                Next::Wait(IDLE)
+            }
         }
     }
 

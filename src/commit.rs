@@ -55,6 +55,23 @@ struct Queue {
     waiting: Vec<Arc<Pending>>,
 }
 
+/// A group takes no more waiting records than this, besides its leader's: it has to fit into memory
+/// and into one frame.
+const GROUP_BYTES: usize = 1 << 20;
+
+impl Queue {
+    /// Those who have waited longest, as many as one group takes.
+    fn take_some(&mut self) -> Vec<Arc<Pending>> {
+        let mut bytes = 0;
+        let fits = self.waiting.iter().take_while(|pending| {
+            bytes += pending.records.len();
+            bytes <= GROUP_BYTES
+        });
+        let count = fits.count();
+        self.waiting.drain(..count).collect()
+    }
+}
+
 /// Where commits line up.
 pub(crate) struct Line {
     queue: Mutex<Queue>,
@@ -154,9 +171,12 @@ impl Engine {
                 self.lead_group(logging, encode)
             }
         };
-        let end = committed.map_err(indeterminate)?;
+        let end = committed?;
         match durability {
-            Durability::Synced => self.log.sync_to(end).map_err(indeterminate),
+            // It is in the log and visible; only whether it is durable is not known.
+            Durability::Synced => {
+                self.log.sync_to(end).map_err(|fault| Error::new(Kind::Indeterminate(fault)))
+            }
             Durability::Interval(time) => {
                 self.sync_within(time);
                 Ok(())
@@ -171,7 +191,7 @@ impl Engine {
         logging: Logging,
         encode: &dyn Fn(&mut Vec<u8>),
     ) -> std::result::Result<Lsn, Fault> {
-        let waiting = std::mem::take(&mut self.line.queue.lock().waiting);
+        let waiting = self.line.queue.lock().take_some();
         let alike = |pending: &&Arc<Pending>| pending.logging == logging;
         let outcome = self.commit_group(logging, &mut |frame| {
             encode(frame);
@@ -220,7 +240,8 @@ impl Engine {
         let end = match logging {
             Logging::Logged => {
                 self.log.make_room(frame.len() as u64 + 8)?;
-                self.log.append(FrameKind::Group, first, &mut frame)?
+                let appended = self.log.append(FrameKind::Group, first, &mut frame);
+                appended.map_err(|fault| Fault::Indeterminate(Arc::new(fault)))?
             }
             Logging::Unlogged => self.log.end(),
         };
@@ -287,14 +308,5 @@ fn opposite(logging: Logging) -> Logging {
     match logging {
         Logging::Logged => Logging::Unlogged,
         Logging::Unlogged => Logging::Logged,
-    }
-}
-
-/// A commit whose write or sync failed may or may not be found later; one that was refused before
-/// any write was not made.
-fn indeterminate(fault: Fault) -> Error {
-    match fault {
-        Fault::Io { .. } => Error::new(Kind::Indeterminate(fault)),
-        other => other.into(),
     }
 }

@@ -65,6 +65,8 @@ pub(crate) struct Engine {
     /// When the log must be synced at the latest, in nanoseconds of the storage's clock.
     sync_by: AtomicU64,
     panicked: Mutex<Option<String>>,
+    /// What background work met last, until it gets something done again.
+    met: Mutex<Option<Fault>>,
     // Last, so that the folder is free when everything else is gone.
     lock: Mutex<Option<Box<dyn StorageLock>>>,
 }
@@ -104,6 +106,7 @@ impl Engine {
             wakers: Mutex::new(Rank::Storage, None),
             sync_by: AtomicU64::new(NEVER),
             panicked: Mutex::new(Rank::Storage, None),
+            met: Mutex::new(Rank::Storage, None),
             lock: Mutex::new(Rank::Storage, Some(parts.lock)),
         }
     }
@@ -122,6 +125,20 @@ impl Engine {
     pub(crate) fn set_panicked(&self, message: String) {
         *self.panicked.lock() = Some(message);
         self.bell.ring();
+    }
+
+    /// Background work has met `fault` (or has got something done): whoever waits for it is told.
+    pub(crate) fn set_met(&self, fault: Option<Fault>) {
+        let is_fault = fault.is_some();
+        *self.met.lock() = fault;
+        if is_fault {
+            self.bell.ring();
+        }
+    }
+
+    /// What keeps background work from going on, if anything does.
+    pub(crate) fn check_met(&self) -> std::result::Result<(), Fault> {
+        self.met.lock().clone().map_or(Ok(()), Err)
     }
 
     pub(crate) fn set_wakers(&self, wakers: Option<Wakers>) {
@@ -190,6 +207,9 @@ impl Engine {
         if self.is_paused() {
             return Ok(Outcome::Nothing);
         }
+        if self.log.lacks_next() {
+            self.log.prepare_next()?;
+        }
         if self.spill_step()? == Outcome::Done {
             return Ok(Outcome::Done);
         }
@@ -200,9 +220,6 @@ impl Engine {
         if moved == Outcome::Done {
             self.bell.ring();
             return Ok(Outcome::Done);
-        }
-        if self.log.lacks_next() {
-            self.line.lead(|| self.log.prepare_next())?;
         }
         if self.background == Background::Manual && self.checkpoint_is_due() {
             self.checkpoint_step(Session::Open)?;
@@ -257,15 +274,17 @@ impl Engine {
     /// Whether enough was written since the last checkpoint.
     pub(crate) fn checkpoint_is_due(&self) -> bool {
         let written = self.counters.user_bytes.get();
-        written - self.checkpointed_at.load(Ordering::Relaxed) >= self.checkpoint_every
+        let before = self.checkpointed_at.load(Ordering::Relaxed);
+        written.saturating_sub(before) >= self.checkpoint_every
     }
 
     /// Takes a checkpoint of what is in the trees now; waits for one that is under way.
     pub(crate) fn checkpoint_step(&self, session: Session) -> std::result::Result<(), Fault> {
-        while self.checkpointing.swap(true, Ordering::AcqRel) {
-            self.bell.wait(Duration::from_millis(10));
+        let _alone = self.hold_checkpoints();
+        // The last checkpoint says that there is no log; none may say otherwise after it.
+        if session == Session::Open && self.is_closed() {
+            return Err(Fault::Closed);
         }
-        let _done = Lower(&self.checkpointing);
         let before = *self.superblock.lock();
         let flip = Flip { sequence: before.sequence + 1, epoch: self.log.epoch(), session };
         let written = self.counters.user_bytes.get();
@@ -278,6 +297,15 @@ impl Engine {
         self.log.trim(superblock.first_generation)?;
         self.bell.ring();
         Ok(())
+    }
+
+    /// Waits for a checkpoint that is under way, and lets none begin while the returned value
+    /// lives.
+    pub(crate) fn hold_checkpoints(&self) -> Lower<'_> {
+        while self.checkpointing.swap(true, Ordering::AcqRel) {
+            self.bell.wait(Duration::from_millis(10));
+        }
+        Lower(&self.checkpointing)
     }
 
     /// What a checkpoint keeps of the current view; under the publish mutex.
@@ -300,7 +328,7 @@ impl Engine {
 
     /// Sees to it that the log is synced within `time` from now.
     pub(crate) fn sync_within(&self, time: Duration) {
-        let by = nanos(self.table.now() + time);
+        let by = nanos(self.table.now().saturating_add(time));
         if self.sync_by.fetch_min(by, Ordering::AcqRel) > by {
             self.wake();
         }
@@ -422,7 +450,7 @@ impl Drop for Pause<'_> {
 }
 
 /// Lowers a flag when dropped.
-struct Lower<'a>(&'a AtomicBool);
+pub(crate) struct Lower<'a>(&'a AtomicBool);
 
 impl Drop for Lower<'_> {
     fn drop(&mut self) {

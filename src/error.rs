@@ -188,6 +188,7 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
         Error::new(match fault {
             Fault::Closed => Kind::Closed,
+            Fault::Indeterminate(cause) => Kind::Indeterminate((*cause).clone()),
             fault => Kind::Fault(fault),
         })
     }

@@ -65,6 +65,9 @@ fn descend(
 ) -> Result<Option<Found>, Fault> {
     let hash = Filter::hash(key);
     let mut edge = top.clone();
+    // Held until its child is in memory, so that it is not evicted in between: read again, it would
+    // find its children's later images.
+    let mut _parent = None;
     loop {
         for run in edge.buffer().iter().rev() {
             if let Some(found) = table.lookup(run, key, hash, msn.to_raw(), found)? {
@@ -76,5 +79,6 @@ fn descend(
             Node::Leaf(run) => return table.lookup(run, key, hash, msn.to_raw(), found),
             Node::Internal(node) => node.edge(node.index_of(key)).clone(),
         };
+        _parent = Some(resident);
     }
 }

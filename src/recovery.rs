@@ -103,7 +103,7 @@ impl Opening {
         log: ReadLog,
         lock: Box<dyn StorageLock>,
     ) -> Result<Engine> {
-        let is_clean = log.files.iter().all(|file| file.groups().next().is_none());
+        let is_clean = !log.files.iter().any(ReadFile::has_groups);
         for file in &log.files {
             self.replay(file)?;
         }
@@ -149,12 +149,18 @@ impl Opening {
     /// Puts the messages of one log file into the trees.
     fn replay(&self, file: &ReadFile) -> Result<()> {
         let mut generation = self.fresh();
-        for group in file.groups() {
+        let loaded = file.load(&**self.table.storage())?;
+        for group in loaded.groups() {
+            let group = group.map_err(|broken| broken.within(file.name(), 0))?;
             if generation.memtable.bytes() as u64 >= self.table.budget().memtable() {
                 self.spill(generation)?;
                 generation = self.fresh();
             }
             let mut msn = group.head.first_msn;
+            if msn <= self.views.visible() || msn.to_raw() >= 1 << 60 {
+                let rule = "its message numbers do not go on from those before";
+                return Err(Corruption::new("log group", 0, rule).within(file.name(), 0).into());
+            }
             for record in Records::new(group.payload) {
                 let record = record.map_err(|broken| broken.within(file.name(), 0))?;
                 let plant = |tree: TreeId, name: &str| plant(&self.table, &self.views, tree, name);
@@ -184,7 +190,9 @@ impl Opening {
             (view.forest.clone(), view.active.clone())
         };
         drop(self.views.store(View { forest, sealed, active }));
-        while !self.mover.has_room_for_spill() && self.mover.step()? == Outcome::Done {}
+        // What cannot be moved down now (a full disk, a damaged leaf) does not keep the rest from
+        // being opened; the background work meets it again.
+        while !self.mover.has_room_for_spill() && matches!(self.mover.step(), Ok(Outcome::Done)) {}
         self.mover.spill(&*generation)?;
         Ok(())
     }
@@ -269,6 +277,9 @@ fn read_forest(
         broken.within(sapwood_cachetable::BLOCK_FILE, start)
     };
     let (next_tree, trees) = decode_catalog(&catalog, &resolve).map_err(within)?;
+    for tree in &trees {
+        table.check_owned(&mut tree.top.segments()).map_err(within)?;
+    }
     let trees = trees.into_iter().map(|tree| (tree.id, tree)).collect();
     Ok(Forest { trees, next_tree, token })
 }

@@ -180,6 +180,8 @@ impl Leaf {
     ) -> Result<Leaf, Fault> {
         let (mut edge, mut leaf) = (top.clone(), Bounds::all());
         let mut runs = Vec::new();
+        // Held until its child is in memory, see `read`.
+        let mut _parent = None;
         loop {
             runs.extend(edge.buffer().iter().rev().cloned());
             let resident = table.node(&edge.child)?;
@@ -200,6 +202,7 @@ impl Leaf {
                     edge = node.edge(index).clone();
                 }
             }
+            _parent = Some(resident);
         }
     }
 

@@ -118,6 +118,7 @@ impl Engine {
                 self.relieve()?;
             } else {
                 let seen = self.bell.count();
+                self.check_met()?;
                 if self.pressure() >= 1.0 {
                     self.bell.wait_since(seen, Duration::from_millis(10));
                 }

@@ -232,7 +232,7 @@ fn check_versions(
     let interval = run.oldest().to_raw()..=run.newest().to_raw();
     let mut oldest = None;
     for version in page.versions(row) {
-        if !interval.contains(&(part.base.to_raw() + version.msn)) {
+        if !interval.contains(&(part.base.to_raw().saturating_add(version.msn))) {
             return Err("a message lies outside the MSN interval of its run");
         }
         oldest = Some(version.op);
@@ -274,6 +274,7 @@ fn check_space(
 
 /// Reads the tables of the last checkpoint, which the next opening would start from.
 fn check_checkpoint(engine: &Engine) -> Result<()> {
+    let _alone = engine.hold_checkpoints();
     let superblock = *engine.superblock.lock();
     let block_file = BlockFile { file: engine.table.file().clone(), superblock };
     let opened = block_file.tables()?;

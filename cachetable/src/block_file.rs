@@ -135,6 +135,14 @@ impl BlockFile {
             .iter()
             .map(|(offset, bytes)| sapwood_serialize::Extent { offset: *offset, bytes: *bytes });
         let allocator = Allocator::from_used(SLOTS_BYTES, extents)?;
+        let owned = |place: &NodePlace| {
+            used.get(&place.extent.offset) == Some(&place.extent.bytes)
+                && u64::from(place.bytes) <= place.extent.bytes
+        };
+        if !table.values().all(owned) {
+            let rule = "it names space that the space map lacks";
+            return Err(Corruption::new("block table", 0, rule).within(BLOCK_FILE, 0).into());
+        }
         let (next_block, next_segment) = (superblock.next_block, superblock.next_segment);
         Ok(Opened {
             allocator,

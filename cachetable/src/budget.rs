@@ -26,8 +26,10 @@ impl Budget {
         self.total / 4
     }
 
-    /// What is resident beyond this makes room: the total without the reserve.
+    /// What is resident beyond this makes room: the total without the reserve, and without a
+    /// sixteenth for what the memory allocator holds and cannot hand out. (Measured at 64 MiB: the
+    /// process then peaks some 4 MiB lower, within 1.1 times the budget plus 16 MiB.)
     pub fn resident(self) -> u64 {
-        self.total - self.reserve()
+        self.total - self.reserve() - self.total / 16
     }
 }

@@ -25,6 +25,8 @@ pub enum Fault {
         /// How many bytes were wanted.
         bytes: u64,
     },
+    /// A commit's write failed: whether the commit is on disk is not known.
+    Indeterminate(Arc<Fault>),
     /// The database was closed.
     Closed,
     /// An earlier write or sync failed; since then nothing is written any more.
@@ -54,6 +56,7 @@ impl fmt::Display for Fault {
                     "the disk is full: {bytes} more bytes are needed; free some space and try again"
                 )
             }
+            Fault::Indeterminate(cause) => cause.fmt(f),
             Fault::Closed => f.write_str("the database is closed"),
             Fault::Poisoned(cause) => write!(
                 f,
@@ -68,7 +71,7 @@ impl std::error::Error for Fault {
         match self {
             Fault::Io { source, .. } => Some(&**source),
             Fault::Corrupt(corruption) => Some(corruption),
-            Fault::Poisoned(cause) => Some(&**cause),
+            Fault::Poisoned(cause) | Fault::Indeterminate(cause) => Some(&**cause),
             Fault::DiskFull { .. } | Fault::Closed => None,
         }
     }

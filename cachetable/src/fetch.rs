@@ -10,6 +10,7 @@ use sapwood_serialize::blob::{BlobKind, open_blob};
 use sapwood_serialize::block_table_image::NodePlace;
 use sapwood_serialize::node::{Handle, ResidentNode};
 use sapwood_serialize::node_image::decode_node;
+use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace};
 use sapwood_serialize::segment_image::{decode_meta, decode_page};
 use sapwood_serialize::{BlockId, Corruption, Page, checksum};
@@ -49,12 +50,26 @@ impl Cachetable {
         let resolve = |block: BlockId| self.ledger().place_of(block);
         let node =
             decode_node(handle.block(), handle.height(), payload, &resolve).map_err(within)?;
+        self.check_owned(&mut node.segments()).map_err(within)?;
         let charge = self.meters().directories.charge(node.memory());
         self.counters().nodes_read.add(1);
         let node = handle.fetched(Arc::new(ResidentNode::new(node, charge)));
         self.enter_node(handle);
         self.make_room();
         Ok(node)
+    }
+
+    /// Refuses references to space that nobody owns: it may be handed out again at any time.
+    pub fn check_owned(
+        &self,
+        parts: &mut dyn Iterator<Item = &SegmentRef>,
+    ) -> Result<(), Corruption> {
+        let ledger = self.ledger();
+        let mut places = parts.filter_map(|part| part.segment.place());
+        if places.all(|place| ledger.is_owned(place.extent)) {
+            return Ok(());
+        }
+        Err(Corruption::new("node", 0, "it refers to space that the space map lacks"))
     }
 
     /// The image at `place`, checked against the block table's checksum.

@@ -205,6 +205,15 @@ impl Ledger {
         self.allocator.free_extents().collect()
     }
 
+    /// Whether a view or a checkpoint owns just this extent.
+    pub fn is_owned(&self, extent: Extent) -> bool {
+        let owns = |used: &UsedSet| used.get(&extent.offset) == Some(&extent.bytes);
+        owns(&self.used)
+            || owns(&self.checkpointed)
+            || self.in_progress.as_ref().is_some_and(|cut| owns(&cut.used))
+            || self.waiting.get(&extent.offset) == Some(&extent.bytes)
+    }
+
     /// The bytes of the file that the current view owns.
     pub fn live_bytes(&self) -> u64 {
         self.used.values().sum()

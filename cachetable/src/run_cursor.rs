@@ -270,7 +270,7 @@ impl Stream for RunCursor<'_> {
         position
             .page
             .versions(position.row)
-            .map(move |version| Version { msn: base + version.msn, op: version.op })
+            .map(move |version| Version { msn: base.saturating_add(version.msn), op: version.op })
     }
 
     fn advance(&mut self) -> Result<(), Fault> {
@@ -313,7 +313,7 @@ impl Cachetable {
         let page = self.page(&reference.segment, &part, index, Caching::Keep)?;
         let Ok(row) = page.search(key) else { return Ok(None) };
         let base = reference.base.to_raw();
-        let version = page.versions(row).find(|version| base + version.msn <= msn);
+        let version = page.versions(row).find(|version| base.saturating_add(version.msn) <= msn);
         Ok(version.map(|version| found(&page, version.op)))
     }
 }

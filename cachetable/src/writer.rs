@@ -57,8 +57,11 @@ impl Cachetable {
             Ownership::View => self.ledger().segment_written(segment, place, written),
         }
         self.counters().segments_written.add(1);
-        self.enter_part(segment);
-        if let Some(part) = segment.resident() {
+        // What was written too late has no place, and must not be evicted.
+        if segment.place().is_some()
+            && let Some(part) = segment.resident()
+        {
+            self.enter_part(segment);
             self.enter_pages(&part);
         }
         Ok(())

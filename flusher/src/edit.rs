@@ -96,7 +96,11 @@ impl<'a> Edit<'a> {
     pub fn finish(mut self) -> Forest {
         let moved = self.change.leaf_segments.iter().chain(&self.change.buffer_segments);
         let moved: BTreeSet<SegmentId> = moved.map(|segment| segment.id()).collect();
-        self.change.left_segments.retain(|segment| !moved.contains(&segment.id()));
+        // One segment may be referred to twice on an edge, clipped, and leaves but once.
+        let mut left = BTreeSet::new();
+        self.change
+            .left_segments
+            .retain(|segment| !moved.contains(&segment.id()) && left.insert(segment.id()));
         self.forest.token = self.ledger.publish(self.change);
         self.forest
     }

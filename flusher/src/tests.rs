@@ -4,16 +4,18 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sapwood_cachetable::Cachetable;
 use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
+use sapwood_cachetable::ledger::Change;
 use sapwood_cachetable::storage::MemoryStorage;
+use sapwood_cachetable::{Cachetable, Caching, Ownership};
 use sapwood_serialize::node::{Edge, Handle, Image, Internal, Node, ResidentNode};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{BlockId, Meter, Msn, Op, Storage, Version};
+use sapwood_serialize::{BlockId, Meter, Msn, Op, Storage, TreeId, Version};
 
 use crate::edit::Edit;
+use crate::forest::Forest;
 use crate::limits::Limits;
 use crate::reconcile::cut_into_leaves;
 use crate::remedy::{Remedy, remedy};
@@ -169,4 +171,40 @@ proptest! {
         let fair = total / leaves.len() as u64;
         prop_assert!(sizes.iter().all(|size| *size <= fair + limits.segment_bytes + 512), "{sizes:?}");
     }
+}
+
+/// A segment that is referred to twice on one edge leaves the view once.
+#[test]
+fn a_segment_that_leaves_twice_is_retired_once() {
+    let table = table();
+    let part = run(&table, &["a"]).segments()[0].clone();
+    let segment = part.segment;
+    table.write_segment(&segment, Ownership::Job).unwrap();
+    let mut ledger = table.ledger();
+    let token = ledger.publish(Change::default());
+    let (trees, next_tree) = (Default::default(), TreeId::from_raw(1));
+    let forest = Forest { trees, next_tree, token };
+    let mut edit = Edit::new(&table, &mut ledger, &forest);
+    edit.buffer_segments([segment.clone()]);
+    let forest = edit.finish();
+    let mut edit = Edit::new(&table, &mut ledger, &forest);
+    edit.left_segments([segment.clone(), segment]);
+    edit.finish();
+    assert_eq!(ledger.live_bytes(), 0);
+}
+
+/// A segment that is written after it has left the view has no place to be read from again.
+#[test]
+fn what_was_written_too_late_is_not_evicted() {
+    let table = table();
+    let segment = run(&table, &["a"]).segments()[0].segment.clone();
+    let publish = |change| table.ledger().publish(change);
+    publish(Change { buffer_segments: vec![segment.clone()], ..Change::default() });
+    publish(Change { left_segments: vec![segment.clone()], ..Change::default() });
+    table.write_segment(&segment, Ownership::View).unwrap();
+    assert!(segment.place().is_none());
+    let _crowd = table.meters().memtables.charge(1 << 30);
+    table.make_room();
+    let part = table.part(&segment).unwrap();
+    assert!(table.page(&segment, &part, 0, Caching::Keep).is_ok());
 }

@@ -48,7 +48,7 @@ pub struct Edge {
 impl Edge {
     /// An edge to `child` with `buffer`, oldest run first.
     pub fn new(child: Arc<Handle>, buffer: Vec<Arc<Run>>) -> Edge {
-        let bytes = buffer.iter().map(|run| run.bytes()).sum();
+        let bytes = buffer.iter().map(|run| run.bytes()).fold(0, u64::saturating_add);
         Edge { child, buffer, bytes }
     }
 

@@ -146,8 +146,9 @@ pub struct Run {
 impl Run {
     /// The run of `segments`, which ascend, with messages from `oldest` to `newest`.
     pub fn new(segments: Vec<SegmentRef>, oldest: Msn, newest: Msn) -> Run {
-        let bytes = segments.iter().map(|part| part.bytes).sum();
-        let rows = segments.iter().map(|part| part.rows).sum();
+        // Saturating, since the numbers may come from disk.
+        let bytes = segments.iter().map(|part| part.bytes).fold(0, u64::saturating_add);
+        let rows = segments.iter().map(|part| part.rows).fold(0, u64::saturating_add);
         let run = Run { segments, oldest, newest, bytes, rows };
         debug_assert_eq!(run.check(), Ok(()));
         run

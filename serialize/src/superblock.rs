@@ -271,7 +271,25 @@ fn read_place(decoder: &mut Decoder<'_>) -> Result<Option<BlobPlace>, Corruption
 }
 
 /// Checks the places of the three tables.
+/// No counter gets there; below it, one more can always be counted.
+const COUNTER_END: u64 = 1 << 60;
+
+fn counters(superblock: &Superblock) -> [u64; 7] {
+    [
+        superblock.sequence,
+        superblock.epoch.to_raw(),
+        superblock.first_generation.to_raw(),
+        superblock.durable.to_raw(),
+        superblock.next_msn.to_raw(),
+        superblock.next_block.to_raw(),
+        superblock.next_segment.to_raw(),
+    ]
+}
+
 fn check(superblock: &Superblock, decoder: &Decoder<'_>) -> Result<(), Corruption> {
+    if counters(superblock).into_iter().any(|counter| counter >= COUNTER_END) {
+        return Err(decoder.broken("a counter is beyond what any database reaches"));
+    }
     let places = [superblock.catalog, superblock.block_table, superblock.space_map];
     let mut sorted: Vec<BlobPlace> = places.into_iter().flatten().collect();
     sorted.sort_unstable_by_key(|place| place.extent);
@@ -448,6 +466,8 @@ mod tests {
         assert_eq!(rule(&changed(1, 8, &[0])), "there was no such version");
         let session = rule(&changed(1, CATALOG_OFFSET - 8, &[2]));
         assert_eq!(session, "its session is of no known kind");
+        let counter = rule(&changed(1, 32, &u64::MAX.to_le_bytes()));
+        assert_eq!(counter, "a counter is beyond what any database reaches");
     }
 
     #[test]
@@ -477,6 +497,7 @@ mod tests {
     proptest! {
         #[test]
         fn slots_round_trip(numbers in any::<[u64; 8]>()) {
+            let numbers = numbers.map(|number| number % COUNTER_END);
             let [sequence, epoch, first_generation, durable, msn, block, segment, more] = numbers;
             let superblock = Superblock {
                 database: STRANGER,

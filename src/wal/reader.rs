@@ -16,31 +16,54 @@ use sapwood_serialize::{
 
 use super::{file_name, generation_of};
 
-/// One file of the log, as far as it is believed.
+/// One file of the log, as far as it is believed. Its bytes are read again for the replay, so that
+/// only one file is in memory at a time.
 pub(crate) struct ReadFile {
     name: String,
     header: WalHeader,
-    bytes: Vec<u8>,
     /// The end of the last good frame.
     end: usize,
+    has_groups: bool,
 }
 
 impl ReadFile {
-    /// The groups in it, in order.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = Frame<'_>> {
-        let mut offset = WAL_HEADER_BYTES;
-        let frames = std::iter::from_fn(move || {
-            let frame = decode_frame(&self.header, &self.bytes, offset).ok().flatten();
-            let frame = frame.filter(|frame| frame.next <= self.end)?;
-            offset = frame.next;
-            Some(frame)
-        });
-        frames.filter(|frame| frame.head.kind == FrameKind::Group)
+    /// Whether there is anything to replay in it.
+    pub(crate) fn has_groups(&self) -> bool {
+        self.has_groups
     }
 
     /// Its name, for errors.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Reads the file once more.
+    pub(crate) fn load(&self, storage: &dyn Storage) -> Result<LoadedFile, Fault> {
+        let mut bytes = read_whole(storage, &self.name)?;
+        bytes.truncate(self.end);
+        Ok(LoadedFile { header: self.header, bytes })
+    }
+}
+
+/// The believed bytes of one file.
+pub(crate) struct LoadedFile {
+    header: WalHeader,
+    bytes: Vec<u8>,
+}
+
+impl LoadedFile {
+    /// The groups in it, in order.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = Result<Frame<'_>, Corruption>> {
+        let mut offset = WAL_HEADER_BYTES;
+        let frames = std::iter::from_fn(move || {
+            let frame = decode_frame(&self.header, &self.bytes, offset).transpose()?;
+            // Behind a frame that cannot be read any more, the iterator ends.
+            offset = frame.as_ref().map_or(self.bytes.len(), |frame| frame.next);
+            Some(frame)
+        });
+        frames.filter(|frame| {
+            frame.as_ref().map_or(true, |frame| frame.head.kind == FrameKind::Group)
+        })
     }
 }
 
@@ -123,7 +146,7 @@ impl<'a> Scan<'a> {
             );
             return Ok(());
         }
-        self.frames(header, name, bytes);
+        self.frames(header, name, &bytes);
         Ok(())
     }
 
@@ -164,24 +187,26 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn frames(&mut self, header: WalHeader, name: String, bytes: Vec<u8>) {
+    fn frames(&mut self, header: WalHeader, name: String, bytes: &[u8]) {
         let mut offset = WAL_HEADER_BYTES;
+        let mut has_groups = false;
         loop {
-            match decode_frame(&header, &bytes, offset) {
+            match decode_frame(&header, bytes, offset) {
                 Ok(Some(frame)) => {
+                    has_groups |= frame.head.kind == FrameKind::Group;
                     self.known = self.known.max(frame.head.durable);
                     offset = frame.next;
                 }
                 Ok(None) => break,
                 Err(broken) => {
-                    self.learn(&header, &bytes, offset);
+                    self.learn(&header, bytes, offset);
                     self.stop(broken.within(&name, 0));
                     break;
                 }
             }
         }
         self.end = header.base.plus(offset as u64);
-        self.files.push(ReadFile { name, header, bytes, end: offset });
+        self.files.push(ReadFile { name, header, end: offset, has_groups });
     }
 
     fn learn(&mut self, header: &WalHeader, bytes: &[u8], offset: usize) {

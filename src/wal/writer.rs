@@ -51,6 +51,8 @@ pub(crate) struct Log {
     table: Arc<Cachetable>,
     epoch: Epoch,
     append: Mutex<Append>,
+    /// Held while the next file is being created; by a background step or by the leader.
+    preparing: Mutex<()>,
     syncing: Mutex<Syncing>,
     synced: Condvar,
     end: AtomicU64,
@@ -109,6 +111,7 @@ impl Log {
                     told: start.base,
                 },
             ),
+            preparing: Mutex::new(Rank::Claims, ()),
             syncing: Mutex::new(Rank::JobQueue, syncing),
             synced: Condvar::new(),
             end: AtomicU64::new(start.base.to_raw()),
@@ -246,6 +249,7 @@ impl Log {
 
     /// Creates the file after the active one, if it is not there yet.
     pub(crate) fn prepare_next(&self) -> Result<(), Fault> {
+        let _one_at_a_time = self.preparing.lock();
         let generation = {
             let append = self.append.lock();
             if append.next.is_some() {

@@ -75,3 +75,31 @@ fn threads_do_the_same_and_the_database_reopens() {
         assert_eq!(tree.get(key(number)).unwrap().as_deref(), Some(&number.to_le_bytes()[..]));
     }
 }
+
+/// The number of such a file cannot be counted on from.
+#[test]
+fn a_stray_log_name_is_not_a_generation() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Config::new(folder.path()).open().unwrap();
+    db.tree("t").unwrap().insert("key", "value").unwrap();
+    db.close().unwrap();
+    for number in [u64::MAX, u64::MAX - 1, 1 << 61] {
+        std::fs::write(folder.path().join(format!("wal-{number}")), "").unwrap();
+    }
+    let db = Config::new(folder.path()).open().unwrap();
+    assert!(db.tree("t").unwrap().contains_key("key").unwrap());
+}
+
+#[test]
+fn an_interval_without_end_is_allowed() {
+    let db = tiny();
+    let tree = db.tree("t").unwrap();
+    for time in [std::time::Duration::MAX, std::time::Duration::ZERO] {
+        let mut batch = db.batch();
+        batch.insert(&tree, "key", "value");
+        batch.commit(Durability::Interval(time)).unwrap();
+    }
+    let before = db.stats().wal_syncs;
+    db.maintain(1).unwrap();
+    assert_eq!(db.stats().wal_syncs, before + 1, "the interval was over");
+}

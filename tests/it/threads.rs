@@ -154,3 +154,25 @@ fn a_close_refuses_what_comes_too_late_and_keeps_what_was_acknowledged() {
         assert_eq!(db.tree("t").unwrap().iter().count() as u64, acknowledged);
     }
 }
+
+/// A checkpoint that came after the last one of a close said that a log goes on, while there is
+/// none.
+#[test]
+fn a_checkpoint_beside_a_close_does_not_lose_the_database() {
+    for _ in 0..30 {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Config::new(folder.path()).tiny().cache_bytes(1 << 20).open().unwrap();
+        db.tree("t").unwrap().insert("key", "value").unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| while db.checkpoint().is_ok() {});
+            }
+            std::thread::yield_now();
+            db.clone().close().unwrap();
+        });
+        drop(db);
+        let db = Config::new(folder.path()).tiny().cache_bytes(1 << 20).open().unwrap();
+        assert_eq!(db.tree("t").unwrap().get("key").unwrap().as_deref(), Some(&b"value"[..]));
+        db.verify().unwrap();
+    }
+}

@@ -9,8 +9,9 @@ use crate::catalog_image::{
 };
 
 fn place_of(block: BlockId) -> Option<NodePlace> {
-    let extent = Extent { offset: 8192 + 4096 * block.to_raw(), bytes: 4096 };
-    (block.to_raw() < 1000).then_some(NodePlace { extent, bytes: 100, checksum: block.to_raw() })
+    let block = Some(block.to_raw()).filter(|block| *block < 1000)?;
+    let extent = Extent { offset: 8192 + 4096 * block, bytes: 4096 };
+    Some(NodePlace { extent, bytes: 100, checksum: block })
 }
 
 fn part(id: u64, first: &[u8], last: &[u8]) -> SegmentRef {
