@@ -46,7 +46,8 @@ pub struct Report {
 impl Database {
     /// Reads and checks everything: checksums and identities of all blocks, the order rules of all
     /// trees, filters and directories against the rows, and that the extents in use, free and held
-    /// are the file. Background work pauses meanwhile. Costs a read of the whole database.
+    /// are the file. Background work pauses meanwhile, so writers wait once
+    /// the memtables are full. Costs a read of the whole database.
     ///
     /// # Errors
     /// [`Error::is_corruption`] with the first thing found wrong.

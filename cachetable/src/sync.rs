@@ -4,8 +4,7 @@
 //! for each other:
 //!
 //! ```text
-//! Catalog < Claims < Publish < Snapshots < PageShard < Budget < Allocator < WalBuffer < JobQueue <
-//! Storage
+//! Catalog < Claims < Publish < Snapshots < PageShard < WalBuffer < JobQueue < Storage
 //! ```
 //!
 //! Invariants, checked in builds with debug assertions (a breach panics and names both ranks):
@@ -39,10 +38,6 @@ pub enum Rank {
     Snapshots,
     /// One shard of the resident pages.
     PageShard,
-    /// The byte budget.
-    Budget,
-    /// The free extents and the block table.
-    Allocator,
     /// The log's buffer of unwritten frames.
     WalBuffer,
     /// The queue of background jobs.
@@ -229,14 +224,12 @@ mod order {
 
     use super::Rank;
 
-    const RANKS: [Rank; 10] = [
+    const RANKS: [Rank; 8] = [
         Rank::Catalog,
         Rank::Claims,
         Rank::Publish,
         Rank::Snapshots,
         Rank::PageShard,
-        Rank::Budget,
-        Rank::Allocator,
         Rank::WalBuffer,
         Rank::JobQueue,
         Rank::Storage,
@@ -392,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_with_its_time() {
-        let mutex = Mutex::new(Rank::Budget, ());
+        let mutex = Mutex::new(Rank::PageShard, ());
         let mut guard = mutex.lock();
         let wakeup = Condvar::new().wait_for(&mut guard, Duration::from_millis(1));
         assert_eq!(wakeup, Wakeup::TimedOut);
@@ -435,7 +428,7 @@ mod tests {
 
     #[test]
     fn the_value_can_be_taken_out() {
-        let mut mutex = Mutex::new(Rank::Budget, 1);
+        let mut mutex = Mutex::new(Rank::PageShard, 1);
         *mutex.get_mut() += 1;
         assert_eq!(mutex.into_inner(), 2);
     }

@@ -88,7 +88,7 @@ impl Mover {
             Ok(())
         })?;
         if outcome == Outcome::Done {
-            draft.published(&mut self.table.ledger());
+            draft.published();
             self.counters.flushes.add(1);
         }
         Ok(outcome)

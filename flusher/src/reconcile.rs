@@ -87,7 +87,7 @@ impl Mover {
             })
         })?;
         if outcome == Outcome::Done {
-            draft.published(&mut self.table.ledger());
+            draft.published();
             self.counters.reconciles.add(1);
             self.counters.splits.add(pieces.len().saturating_sub(1) as u64);
         }

@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use sapwood_cachetable::ledger::Ledger;
 use sapwood_cachetable::{Cachetable, Fault, Ownership};
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
@@ -40,8 +39,8 @@ impl<'a> Draft<'a> {
         &self.segments
     }
 
-    /// The view has them now. Called under the publish mutex, which `_ledger` shows.
-    pub fn published(&mut self, _ledger: &mut Ledger) {
+    /// The view has them now: called right after the publication has succeeded.
+    pub fn published(&mut self) {
         self.segments.clear();
     }
 

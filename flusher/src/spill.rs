@@ -98,7 +98,7 @@ impl Mover {
             Ok(())
         })?;
         if outcome == Outcome::Done {
-            draft.published(&mut self.table.ledger());
+            draft.published();
             self.counters.spills.add(1);
             self.tend_spilled(&pieces);
         }

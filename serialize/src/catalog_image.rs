@@ -35,8 +35,6 @@ pub struct TreeOptions {
 /// How pages are compressed, as an option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CompressionOption {
-    /// Not at all.
-    None,
     /// With lz4, page by page, where it saves an eighth.
     #[default]
     Lz4,
