@@ -30,8 +30,10 @@ impl Wakers {
 }
 
 impl Threads {
-    /// Starts `flushers` flusher threads, the checkpointer and the syncer.
+    /// Starts `flushers` flusher threads (fewer where the budget's reserve has no room for so many
+    /// jobs), the checkpointer and the syncer.
     pub(crate) fn start(engine: &Arc<Engine>, flushers: usize) -> Result<Threads> {
+        let flushers = flushers.min(engine.table.budget().jobs());
         let crews: [(&str, usize, Arc<dyn Work>); 3] = [
             ("sapwood-flush", flushers, Arc::new(Flusher(engine.clone()))),
             ("sapwood-checkpoint", 1, Arc::new(Checkpointer(engine.clone()))),

@@ -44,7 +44,7 @@ impl Generation {
     pub(crate) fn promise(&self, table: &Cachetable, bytes: u64) -> Result<(), Fault> {
         const STEP: u64 = 1 << 20;
         let promised = self.promises.lock().bytes;
-        let used = self.memtable.user_bytes() + 16 * self.memtable.rows() + bytes;
+        let used = self.memtable.user_bytes() + 24 * self.memtable.rows() + bytes;
         if used <= promised {
             return Ok(());
         }

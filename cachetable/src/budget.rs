@@ -21,6 +21,13 @@ impl Budget {
         self.total / 8
     }
 
+    /// How many jobs may run at once: as many as fit into the reserve, at least one.
+    pub fn jobs(self) -> usize {
+        /// What a job holds: the windows of some eight runs, and three segments being built.
+        const FOOTPRINT: u64 = 2 << 20;
+        usize::try_from(self.reserve() / FOOTPRINT).unwrap_or(usize::MAX).max(1)
+    }
+
     /// Up to here directories, filters and nodes are kept in preference to pages: a quarter.
     pub fn directories(self) -> u64 {
         self.total / 4

@@ -9,6 +9,7 @@ mod crash;
 mod faults;
 mod hostile;
 mod model;
+mod refusals;
 mod scenarios;
 mod sim;
 mod threads;
