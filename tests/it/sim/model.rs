@@ -115,6 +115,24 @@ impl Model {
         contents
     }
 
+    /// Every value that a reader of a running database may find now; a commit of unknown fate may
+    /// be seen or not.
+    pub fn readable(&self, tree: &str, key: &[u8]) -> Vec<Option<Vec<u8>>> {
+        let settled = self.settled.get(tree).and_then(|rows| rows.get(key)).cloned();
+        let mut readable = vec![settled];
+        for commit in &self.commits {
+            let Deed::Write(changes) = &commit.deed else { continue };
+            let mut ours = changes.iter().rev();
+            let last = ours.find(|change| change.tree == tree && change.key == key);
+            let Some(change) = last else { continue };
+            if commit.fate == Fate::Acknowledged {
+                readable.clear();
+            }
+            readable.push(change.value.clone());
+        }
+        readable
+    }
+
     /// Whether a running database may hold `found`: every acknowledged commit.
     pub fn explain_running(&self, found: &Contents) -> Result<(), String> {
         self.explain_from(found, self.commits.len(), self.commits.len())
