@@ -1,13 +1,15 @@
 //! Several changes in one step.
 
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use sapwood_serialize::run::Bounds;
 use sapwood_serialize::{KEY_BYTES_MAX, Op, Record, encode_record};
 
 use crate::commit::Durability;
 use crate::database::Database;
-use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::keys::{bounds_of, bounds_of_prefix, within_key_length};
 use crate::tree::Tree;
 
 /// Changes over any trees of one database, committed in one step: readers see all of them or none,
@@ -51,13 +53,45 @@ impl Batch {
         self.add(tree, key.as_ref(), Op::Delete);
     }
 
+    /// Merges `operand` into the value of `key`, as the tree's merge operator says.
+    pub fn merge(&mut self, tree: &Tree, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) {
+        self.add(tree, key.as_ref(), Op::Merge(operand.as_ref()));
+    }
+
+    /// Removes all keys in `range`; one change, however many there are.
+    pub fn remove_range<K: AsRef<[u8]>>(&mut self, tree: &Tree, range: impl RangeBounds<K>) {
+        self.add_range(tree, bounds_of(&range));
+    }
+
+    /// Removes all keys that begin with `prefix`; one change, however many there are.
+    pub fn remove_prefix(&mut self, tree: &Tree, prefix: impl AsRef<[u8]>) {
+        self.add_range(tree, bounds_of_prefix(prefix.as_ref()));
+    }
+
     fn add(&mut self, tree: &Tree, key: &[u8], op: Op<'_>) {
-        let checked = check(self.db.engine(), key, op);
+        let checked = self.check_ours(tree).and_then(|()| check(tree, key, op));
+        self.add_checked(checked, &Record::Write { tree: tree.id(), key, op });
+    }
+
+    fn add_range(&mut self, tree: &Tree, bounds: Bounds) {
+        let checked = self.check_ours(tree).and_then(|()| check_range(&bounds));
+        let Bounds { lower, upper } = within_key_length(bounds);
+        if upper.as_ref().is_some_and(|upper| *upper <= lower) && checked.is_ok() {
+            return;
+        }
+        let (tree, upper) = (tree.id(), upper.as_deref());
+        self.add_checked(checked, &Record::DeleteRange { tree, lower: &lower, upper });
+    }
+
+    fn check_ours(&self, tree: &Tree) -> Result<()> {
         let ours = Arc::ptr_eq(&self.db.0, &tree.db().0);
-        let checked = if ours { checked } else { Err(Error::new(Kind::OtherDatabase)) };
+        if ours { Ok(()) } else { Err(Error::new(Kind::OtherDatabase)) }
+    }
+
+    fn add_checked(&mut self, checked: Result<()>, record: &Record<'_>) {
         match checked {
             Ok(()) => {
-                encode_record(&mut self.records, &Record::Write { tree: tree.id(), key, op });
+                encode_record(&mut self.records, record);
                 self.rows += 1;
             }
             Err(error) => {
@@ -94,14 +128,26 @@ impl Batch {
     }
 }
 
-/// Refuses keys and values that are too large.
-pub(crate) fn check(engine: &Engine, key: &[u8], op: Op<'_>) -> Result<()> {
+/// Refuses keys and values that are too large, and merges without an operator.
+pub(crate) fn check(tree: &Tree, key: &[u8], op: Op<'_>) -> Result<()> {
     if key.len() > KEY_BYTES_MAX {
         return Err(Error::new(Kind::KeyTooLarge(key.len())));
     }
-    let (bytes, most) = (op.payload().len(), engine.value_bytes_max());
+    let (bytes, most) = (op.payload().len(), tree.db().engine().value_bytes_max());
     if bytes > most {
         return Err(Error::new(Kind::ValueTooLarge { bytes, most }));
+    }
+    if matches!(op, Op::Merge(_)) && !tree.has_operator() {
+        return Err(Error::new(Kind::NoOperator(tree.name().to_owned())));
+    }
+    Ok(())
+}
+
+/// Refuses ends that are longer than any key, or than the key behind the longest one.
+pub(crate) fn check_range(bounds: &Bounds) -> Result<()> {
+    let longest = bounds.lower.len().max(bounds.upper.as_ref().map_or(0, |upper| upper.len()));
+    if longest > KEY_BYTES_MAX + 1 {
+        return Err(Error::new(Kind::KeyTooLarge(longest)));
     }
     Ok(())
 }

@@ -13,11 +13,16 @@ use std::time::Duration;
 
 use sapwood_cachetable::Fault;
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
-use sapwood_serialize::{Corruption, FrameKind, Lsn, Msn, Record, Records, TreeId, begin_frame};
+use sapwood_serialize::catalog_image::OperatorName;
+use sapwood_serialize::run::Bounds;
+use sapwood_serialize::segment::Key;
+use sapwood_serialize::{Corruption, FrameKind, Lsn, Msn, Record, Records, begin_frame};
 
+use crate::catalog::Catalog;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::memtable::Memtable;
+use crate::update::Guard;
 
 /// How much a commit survives once it has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,8 +44,12 @@ pub enum Durability {
 struct Pending {
     records: Vec<u8>,
     logging: Logging,
-    outcome: Mutex<Option<std::result::Result<Lsn, Fault>>>,
+    guard: Option<Guard>,
+    outcome: Mutex<Option<Outcome>>,
 }
+
+/// Where a commit ends in the log; `None` when its guard has kept it from being made.
+type Outcome = std::result::Result<Option<Lsn>, Fault>;
 
 /// Whether records go into the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +110,7 @@ impl Line {
 
     /// Becomes the leader at once, or lines up `pending` and returns when it was committed by
     /// another leader; `None` when the caller is to lead itself.
-    fn line_up(&self, make: &dyn Fn() -> Pending) -> Option<std::result::Result<Lsn, Fault>> {
+    fn line_up(&self, make: &dyn Fn() -> Pending) -> Option<Outcome> {
         let mut queue = self.queue.lock();
         if !queue.is_led {
             queue.is_led = true;
@@ -154,6 +163,29 @@ impl Engine {
         durability: Durability,
         encode: &dyn Fn(&mut Vec<u8>),
     ) -> Result<()> {
+        let committed = self.commit_guarded(None, bytes, durability, encode)?;
+        debug_assert!(committed);
+        Ok(())
+    }
+
+    /// The same, unless the guarded key has changed; whether it was committed.
+    pub(crate) fn commit_if(
+        &self,
+        guard: &Guard,
+        bytes: usize,
+        durability: Durability,
+        encode: &dyn Fn(&mut Vec<u8>),
+    ) -> Result<bool> {
+        self.commit_guarded(Some(guard), bytes, durability, encode)
+    }
+
+    fn commit_guarded(
+        &self,
+        guard: Option<&Guard>,
+        bytes: usize,
+        durability: Durability,
+        encode: &dyn Fn(&mut Vec<u8>),
+    ) -> Result<bool> {
         self.admit(bytes as u64)?;
         let logging = match durability {
             Durability::NoWal => Logging::Unlogged,
@@ -162,57 +194,84 @@ impl Engine {
         let pending = || {
             let mut records = Vec::with_capacity(bytes);
             encode(&mut records);
-            Pending { records, logging, outcome: Mutex::new(Rank::Storage, None) }
+            let guard = guard.cloned();
+            Pending { records, logging, guard, outcome: Mutex::new(Rank::Storage, None) }
         };
         let committed = match self.line.line_up(&pending) {
             Some(outcome) => outcome,
             None => {
                 let _resign = Resign(&self.line);
-                self.lead_group(logging, encode)
+                self.lead_group(logging, guard, encode)
             }
         };
-        let end = committed?;
+        let Some(end) = committed? else { return Ok(false) };
         match durability {
             // It is in the log and visible; only whether it is durable is not known.
             Durability::Synced => {
-                self.log.sync_to(end).map_err(|fault| Error::new(Kind::Indeterminate(fault)))
+                let synced = self.log.sync_to(end);
+                synced.map_err(|fault| Error::new(Kind::Indeterminate(fault)))?;
             }
-            Durability::Interval(time) => {
-                self.sync_within(time);
-                Ok(())
-            }
-            Durability::Buffered | Durability::NoWal => Ok(()),
+            Durability::Interval(time) => self.sync_within(time),
+            Durability::Buffered | Durability::NoWal => {}
         }
+        Ok(true)
     }
 
-    /// Commits the caller's records with those of everybody who waits.
+    /// Commits the caller's records with those of everybody who waits: in one frame what is to be
+    /// logged and in one what is not, and guarded ones one by one, because each may depend on the
+    /// one before.
     fn lead_group(
         &self,
         logging: Logging,
+        guard: Option<&Guard>,
         encode: &dyn Fn(&mut Vec<u8>),
-    ) -> std::result::Result<Lsn, Fault> {
+    ) -> Outcome {
         let waiting = self.line.queue.lock().take_some();
-        let alike = |pending: &&Arc<Pending>| pending.logging == logging;
-        let outcome = self.commit_group(logging, &mut |frame| {
-            encode(frame);
-            waiting.iter().filter(alike).for_each(|pending| frame.extend(&pending.records));
-        });
-        let mut other = None;
-        for pending in &waiting {
-            let told = if pending.logging == logging {
-                outcome.clone()
-            } else {
-                let rest = other.get_or_insert_with(|| {
-                    let rest = waiting.iter().filter(|pending| pending.logging != logging);
-                    self.commit_group(opposite(logging), &mut |frame| {
-                        rest.clone().for_each(|pending| frame.extend(&pending.records));
-                    })
-                });
-                rest.clone()
-            };
-            *pending.outcome.lock() = Some(told);
+        let mut own = Ok(None);
+        for kind in [Logging::Logged, Logging::Unlogged] {
+            let has_own = guard.is_none() && logging == kind;
+            let alike =
+                |pending: &&Arc<Pending>| pending.guard.is_none() && pending.logging == kind;
+            if !has_own && !waiting.iter().any(|pending| alike(&pending)) {
+                continue;
+            }
+            let outcome = self.commit_group(kind, &mut |frame| {
+                if has_own {
+                    encode(frame);
+                }
+                waiting.iter().filter(alike).for_each(|pending| frame.extend(&pending.records));
+            });
+            let outcome = outcome.map(Some);
+            for pending in waiting.iter().filter(alike) {
+                *pending.outcome.lock() = Some(outcome.clone());
+            }
+            if has_own {
+                own = outcome;
+            }
         }
-        outcome
+        for pending in &waiting {
+            if let Some(guard) = &pending.guard {
+                let records = |frame: &mut Vec<u8>| frame.extend(&pending.records);
+                let outcome = self.commit_unless_changed(guard, pending.logging, &records);
+                *pending.outcome.lock() = Some(outcome);
+            }
+        }
+        match guard {
+            Some(guard) => self.commit_unless_changed(guard, logging, encode),
+            None => own,
+        }
+    }
+
+    fn commit_unless_changed(
+        &self,
+        guard: &Guard,
+        logging: Logging,
+        encode: &dyn Fn(&mut Vec<u8>),
+    ) -> Outcome {
+        if self.has_changed(guard) {
+            return Ok(None);
+        }
+        self.commit_group(logging, &mut |frame| encode(frame)).map(Some)
     }
 
     /// The leader's work for one frame: log it, insert it, make it visible.
@@ -265,10 +324,8 @@ impl Engine {
         let mut msn = first;
         for record in Records::new(records) {
             let record = record?;
-            if let Record::Write { key, op, .. } = &record {
-                self.counters.user_bytes.add((key.len() + op.payload().len()) as u64);
-            }
-            msn = apply_record(&record, msn, memtable, &|tree, name| self.plant(tree, name))?;
+            self.counters.user_bytes.add(user_bytes(&record));
+            msn = apply_record(&record, msn, memtable, self.catalog())?;
         }
         Ok(msn)
     }
@@ -286,15 +343,24 @@ pub(crate) fn apply_record(
     record: &Record<'_>,
     msn: Msn,
     memtable: &Memtable,
-    plant: &dyn Fn(TreeId, &str),
+    catalog: Catalog<'_>,
 ) -> std::result::Result<Msn, Fault> {
     match *record {
         Record::Write { tree, key, op } => {
             memtable.insert(tree, key, msn, op);
             Ok(msn.next())
         }
+        Record::DeleteRange { tree, lower, upper } => {
+            let bounds = Bounds { lower: lower.into(), upper: upper.map(Key::from) };
+            memtable.delete_range(tree, &bounds, msn);
+            Ok(msn.next())
+        }
         Record::CreateTree { tree, name } => {
-            plant(tree, name);
+            catalog.plant(tree, name);
+            Ok(msn)
+        }
+        Record::Operator { tree, name, version } => {
+            catalog.name_operator(tree, &OperatorName { name: name.to_owned(), version });
             Ok(msn)
         }
         Record::DropTree { .. } => {
@@ -304,9 +370,12 @@ pub(crate) fn apply_record(
     }
 }
 
-fn opposite(logging: Logging) -> Logging {
-    match logging {
-        Logging::Logged => Logging::Unlogged,
-        Logging::Unlogged => Logging::Logged,
-    }
+/// The keys and values in a record.
+fn user_bytes(record: &Record<'_>) -> u64 {
+    let bytes = match record {
+        Record::Write { key, op, .. } => key.len() + op.payload().len(),
+        Record::DeleteRange { lower, upper, .. } => lower.len() + upper.map_or(0, <[u8]>::len),
+        Record::CreateTree { .. } | Record::DropTree { .. } | Record::Operator { .. } => 0,
+    };
+    bytes as u64
 }

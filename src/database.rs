@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_flusher::Outcome;
+use sapwood_serialize::catalog_image::OperatorName;
 use sapwood_serialize::superblock::Session;
-use sapwood_serialize::{Record, Storage, encode_record};
+use sapwood_serialize::{Operator, Record, Storage, encode_record};
 
 use crate::background::Threads;
 use crate::batch::Batch;
@@ -16,6 +17,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::recovery;
 use crate::tree::Tree;
+use crate::tree_config::TreeConfig;
 
 /// An open database: named trees, one log, one folder.
 ///
@@ -74,20 +76,77 @@ impl Database {
     /// # Errors
     /// When the name is empty, longer than 255 bytes, or the creation cannot be logged.
     pub fn tree(&self, name: &str) -> Result<Tree> {
+        self.tree_with(name, |config| config)
+    }
+
+    /// The tree `name` with settings of its own, such as a merge operator; created when absent.
+    ///
+    /// ```
+    /// # fn main() -> sapwood::Result<()> {
+    /// # let db = sapwood::Config::in_memory().open()?;
+    /// # use sapwood::merge;
+    /// let counters = db.tree_with("counters", |tree| tree.merge_operator(merge::AddU64))?;
+    /// counters.merge("rings", 1u64.to_le_bytes())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Database::tree`]; when the operator's name is empty or longer than 255 bytes; when
+    /// the tree has another operator or another version of it.
+    pub fn tree_with(
+        &self,
+        name: &str,
+        configure: impl FnOnce(TreeConfig) -> TreeConfig,
+    ) -> Result<Tree> {
         self.engine().check_open()?;
-        if let Some(tree) = self.find_tree(name) {
+        let config = configure(TreeConfig::default());
+        if config.operator.is_none()
+            && let Some(tree) = self.find_tree(name)
+        {
             return Ok(tree);
         }
         check_name(name)?;
+        config.check()?;
         let _creating = self.0.creating.lock();
-        if let Some(tree) = self.find_tree(name) {
-            return Ok(tree);
+        let tree = match self.find_tree(name) {
+            Some(tree) => tree,
+            None => self.create_tree(name)?,
+        };
+        if let Some(operator) = &config.operator {
+            self.declare(&tree, operator)?;
         }
+        Ok(tree)
+    }
+
+    fn create_tree(&self, name: &str) -> Result<Tree> {
         let tree = self.engine().views.load().forest.next_tree;
         self.engine().commit(name.len() + 16, Durability::Buffered, &|out| {
             encode_record(out, &Record::CreateTree { tree, name });
         })?;
         Ok(Tree::new(self.clone(), tree, name))
+    }
+
+    /// Gives `tree` its operator; the first time it is logged.
+    fn declare(&self, tree: &Tree, operator: &Operator) -> Result<()> {
+        let declared = OperatorName::of(operator);
+        let known = self.engine().views.load().forest.trees.get(&tree.id()).cloned();
+        let stored = known.and_then(|known| known.options.operator.clone());
+        match stored {
+            Some(stored) if stored != declared => {
+                let tree = tree.name().to_owned();
+                return Err(Error::new(Kind::Operator { tree, stored, declared }));
+            }
+            Some(_) => {}
+            None => {
+                let (name, version, tree) = (&*declared.name, declared.version, tree.id());
+                self.engine().commit(name.len() + 32, Durability::Buffered, &|out| {
+                    encode_record(out, &Record::Operator { tree, name, version });
+                })?;
+            }
+        }
+        self.engine().catalog().set_operator(tree.id(), operator);
+        Ok(())
     }
 
     /// The tree `name`; an error when there is none.

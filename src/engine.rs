@@ -8,18 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use sapwood_cachetable::ledger::Change;
 use sapwood_cachetable::stats::Counter;
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Captured, Fault, Flip};
-use sapwood_flusher::{Forest, Mover, Outcome};
-use sapwood_serialize::catalog_image::{CatalogTree, CompressionOption, TreeOptions};
-use sapwood_serialize::node::{Edge, Node};
-use sapwood_serialize::run::Run;
+use sapwood_flusher::{Mover, Outcome};
 use sapwood_serialize::superblock::{Session, Superblock};
-use sapwood_serialize::{FrameKind, Msn, StorageLock, TreeId, begin_frame};
+use sapwood_serialize::{FrameKind, Msn, StorageLock, begin_frame};
 
 use crate::background::Wakers;
+use crate::catalog::Catalog;
 use crate::commit::Line;
 use crate::config::Background;
 use crate::error::{Error, Kind, Result};
@@ -158,8 +155,7 @@ impl Engine {
     pub(crate) fn seal_if_full(&self) -> std::result::Result<(), Fault> {
         let is_due = {
             let view = self.views.load();
-            let full = view.active.memtable.bytes() as u64 >= self.table.budget().memtable();
-            full && view.sealed.len() < SEALED_MAX
+            view.active.is_full(&self.table) && view.sealed.len() < SEALED_MAX
         };
         if is_due { self.seal() } else { Ok(()) }
     }
@@ -183,9 +179,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes an empty tree part of the view; nothing when it is there already.
-    pub(crate) fn plant(&self, tree: TreeId, name: &str) {
-        plant(&self.table, &self.views, tree, name);
+    /// The catalog of the current view.
+    pub(crate) fn catalog(&self) -> Catalog<'_> {
+        Catalog { table: &self.table, views: &self.views }
     }
 
     // ----- steps ---------------------------------------------------------------------------------
@@ -403,30 +399,6 @@ impl Engine {
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
-}
-
-/// Makes an empty tree part of the view; nothing when it is there already, as it may be in a
-/// replay.
-pub(crate) fn plant(table: &Cachetable, views: &ViewCell, tree: TreeId, name: &str) {
-    let block = table.name_block();
-    let leaf = table.new_node(block, Node::Leaf(Run::default()));
-    let mut ledger = table.ledger();
-    let current = views.load();
-    let mut known = current.forest.trees.values();
-    if known.any(|known| known.id == tree || known.options.name == name) {
-        return;
-    }
-    let change = Change { nodes: vec![leaf.clone()], ..Change::default() };
-    let mut forest = Forest::clone(&current.forest);
-    let options = TreeOptions { name: name.to_owned(), compression: CompressionOption::Lz4 };
-    let top = Arc::new(Edge::new(leaf, Vec::new()));
-    forest.trees.insert(tree, CatalogTree { id: tree, options: Arc::new(options), top });
-    forest.next_tree = forest.next_tree.max(tree.next());
-    forest.token = ledger.publish(change);
-    let (sealed, active) = (current.sealed.clone(), current.active.clone());
-    let old = views.store(View { forest: Arc::new(forest), sealed, active });
-    drop(ledger);
-    drop((current, old));
 }
 
 /// No more generations than this wait for a spill.

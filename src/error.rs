@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use sapwood_cachetable::Fault;
 use sapwood_cachetable::block_file::OpenFault;
+use sapwood_serialize::catalog_image::OperatorName;
 use sapwood_serialize::superblock::SuperblockError;
-use sapwood_serialize::{Corruption, LockError};
+use sapwood_serialize::{Corruption, LockError, MergeError};
 
 /// A result with sapwood's error.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -58,6 +59,19 @@ pub(crate) enum Kind {
     TreeName(String),
     NoSuchTree(String),
     OtherDatabase,
+    /// A tree was opened with another operator than it has.
+    Operator {
+        tree: String,
+        stored: OperatorName,
+        declared: OperatorName,
+    },
+    /// A merge into a tree whose operator nobody has declared.
+    NoOperator(String),
+    /// A merge operator has failed on a key.
+    Merge {
+        key: Box<[u8]>,
+        cause: MergeError,
+    },
     Option {
         option: &'static str,
         reason: String,
@@ -113,6 +127,11 @@ impl Error {
         matches!(&*self.0, Kind::Indeterminate(_))
     }
 
+    /// Whether a merge operator failed, or is not declared: only this key is concerned.
+    pub fn is_merge(&self) -> bool {
+        matches!(&*self.0, Kind::Merge { .. })
+    }
+
     /// Whether another process (or another handle of this one) holds the database.
     pub fn is_locked(&self) -> bool {
         matches!(&*self.0, Kind::Locked { .. })
@@ -154,6 +173,19 @@ impl fmt::Display for Error {
             Kind::TreeName(reason) => write!(f, "the tree's name is not allowed: {reason}"),
             Kind::NoSuchTree(name) => write!(f, "there is no tree named {name:?}"),
             Kind::OtherDatabase => f.write_str("the tree belongs to another database"),
+            Kind::Operator { tree, stored, declared } => write!(
+                f,
+                "the tree {tree:?} has the merge operator {:?} version {}, and was opened with {:?} \
+                 version {}; open it with the operator that it has",
+                stored.name, stored.version, declared.name, declared.version
+            ),
+            Kind::NoOperator(tree) => write!(
+                f,
+                "the tree {tree:?} has no merge operator; declare one when opening it, with tree_with"
+            ),
+            Kind::Merge { key, cause } => {
+                write!(f, "the key \"{}\" cannot be merged: {cause}", key.escape_ascii())
+            }
             Kind::Option { option, reason } => {
                 write!(f, "the option {option} is refused: {reason}")
             }
@@ -179,6 +211,7 @@ impl std::error::Error for Error {
             Kind::Fault(fault) | Kind::Indeterminate(fault) => fault.source(),
             Kind::Superblock { cause, .. } => Some(cause),
             Kind::Open { source, .. } => Some(source),
+            Kind::Merge { cause, .. } => Some(cause),
             _ => None,
         }
     }
@@ -209,6 +242,10 @@ impl Error {
                 Error::new(Kind::Superblock { file, cause })
             }
         }
+    }
+
+    pub(crate) fn from_merge(key: &[u8], cause: MergeError) -> Error {
+        Error::new(Kind::Merge { key: key.into(), cause })
     }
 
     pub(crate) fn from_lock(folder: String, error: LockError) -> Error {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Fault};
 use sapwood_serialize::merge_iter::{Direction, Stream};
-use sapwood_serialize::{Charge, GenerationId, Msn, TreeId, Version};
+use sapwood_serialize::{Charge, GenerationId, Msn, Tombstones, TreeId, Version};
 
 use crate::memtable::{Memtable, MemtableCursor};
 
@@ -60,6 +60,11 @@ impl Generation {
         Ok(())
     }
 
+    /// Whether it is to be sealed.
+    pub(crate) fn is_full(&self, table: &Cachetable) -> bool {
+        self.memtable.fullness(table.budget().memtable()) >= 1.0
+    }
+
     /// No message of it has a smaller number.
     pub(crate) fn first_msn(&self) -> Msn {
         self.oldest
@@ -94,6 +99,10 @@ impl sapwood_flusher::Generation for Generation {
         let mut cursor = self.memtable.cursor(tree);
         cursor.seek_first();
         MemtableStream { cursor, direction: Direction::Forward }
+    }
+
+    fn tombstones(&self, tree: TreeId) -> Tombstones {
+        self.memtable.tombstones(tree)
     }
 
     fn bytes(&self) -> u64 {

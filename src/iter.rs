@@ -21,7 +21,8 @@ const BYTES_MOST: usize = 512 << 10;
 /// Rows in key order, from both ends, as they were when the iterator was made.
 ///
 /// It owns what it needs and can outlive everything else. It sees no later change; while it lives,
-/// old versions of changed rows are kept for it. After an error it keeps returning that error.
+/// old versions of changed rows are kept for it. A row whose operands cannot be merged is an error
+/// ([`Error::is_merge`]) in its place among the others; any other error is returned for ever.
 pub struct Iter {
     tree: Tree,
     registration: Registration,
@@ -88,11 +89,10 @@ impl Iter {
             self.failed = Some(error.clone());
             return Some(Err(error));
         }
-        let row = match direction {
+        match direction {
             Direction::Forward => self.front.pop_front().or_else(|| self.back.pop_back()),
             Direction::Backward => self.back.pop_front().or_else(|| self.front.pop_back()),
-        };
-        row.map(Ok)
+        }
     }
 }
 

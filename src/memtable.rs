@@ -10,6 +10,8 @@
 //! 2. an entry is never changed, moved or removed before the whole memtable is dropped;
 //! 3. every byte of its memory is charged to the meter.
 //!
+//! Range deletes stand apart, see [`ranges`].
+//!
 //! Threads: one inserts at a time (the leader of a commit group; a second one panics). Any number
 //! read meanwhile; they never lock, retry or wait. Whoever loads `visible` with acquire, after the
 //! writer stored it with release, finds every entry inserted before that store. Entries newer than
@@ -18,26 +20,30 @@
 mod arena;
 mod index;
 mod node;
+mod ranges;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::atomic::Ordering;
 
-use sapwood_serialize::{Meter, Msn, Op, TreeId, Version};
+use sapwood_serialize::run::Bounds;
+use sapwood_serialize::{Meter, Msn, Op, Tombstones, TreeId, Version};
 
 use index::Index;
 use node::{Node, Position};
+use ranges::Ranges;
 
 /// A sorted index of messages that grows until it is sealed.
 pub(crate) struct Memtable {
     index: Index,
+    ranges: Ranges,
 }
 
 impl Memtable {
     /// An empty memtable, of one small chunk of memory.
     pub(crate) fn new(meter: &Meter) -> Memtable {
-        Memtable { index: Index::new(meter) }
+        Memtable { index: Index::new(meter), ranges: Ranges::new(meter) }
     }
 
     /// Adds a message. Messages may come in any order, though ascending keys are the cheapest.
@@ -49,20 +55,36 @@ impl Memtable {
         self.index.insert(Position::new(tree, key, msn), op);
     }
 
+    /// Adds a range delete. Costs a copy of those that are there, which are few.
+    pub(crate) fn delete_range(&self, tree: TreeId, bounds: &Bounds, msn: Msn) {
+        self.ranges.insert(tree, bounds, msn);
+    }
+
+    /// The range deletes of `tree`.
+    pub(crate) fn tombstones(&self, tree: TreeId) -> Tombstones {
+        self.ranges.of(tree)
+    }
+
+    /// How full it is of what it may hold with `bytes` at most: sealed at 1.
+    pub(crate) fn fullness(&self, bytes: u64) -> f64 {
+        let ranges = self.ranges.entries() as f64 / ranges::ENTRIES_MAX as f64;
+        (self.bytes() as f64 / bytes as f64).max(ranges)
+    }
+
     /// The bytes of its entries, with all that an entry needs beside the user's bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let bytes = self.index.totals().bytes.load(Ordering::Relaxed);
+        let bytes = self.index.totals().bytes.load(Ordering::Relaxed) + self.ranges.bytes();
         usize::try_from(bytes).expect("what is in memory can be counted")
     }
 
     /// The bytes of keys and payloads.
     pub(crate) fn user_bytes(&self) -> u64 {
-        self.index.totals().user_bytes.load(Ordering::Relaxed)
+        self.index.totals().user_bytes.load(Ordering::Relaxed) + self.ranges.user_bytes()
     }
 
     /// How many messages there are.
     pub(crate) fn rows(&self) -> u64 {
-        self.index.totals().rows.load(Ordering::Relaxed)
+        self.index.totals().rows.load(Ordering::Relaxed) + self.ranges.messages()
     }
 
     /// Whether there is no message.
@@ -77,6 +99,21 @@ impl Memtable {
         found.has_key_of(&position).then(|| found.version())
     }
 
+    /// All versions of `key`, newest first.
+    pub(crate) fn versions(&self, tree: TreeId, key: &[u8]) -> impl Iterator<Item = Version<'_>> {
+        let mut cursor = self.cursor(tree);
+        cursor.seek(key);
+        let key = cursor.valid().then(|| cursor.key()).filter(|found| *found == key);
+        std::iter::from_fn(move || {
+            if !cursor.valid() || Some(cursor.key()) != key {
+                return None;
+            }
+            let version = cursor.version();
+            cursor.next_entry();
+            Some(version)
+        })
+    }
+
     /// The trees that have an entry, ascending; one search each.
     pub(crate) fn trees(&self) -> Vec<TreeId> {
         let mut trees = Vec::new();
@@ -86,6 +123,9 @@ impl Memtable {
             trees.push(tree);
             first = self.index.split(|other| other.tree() <= tree).next;
         }
+        trees.extend(self.ranges.trees());
+        trees.sort_unstable();
+        trees.dedup();
         trees
     }
 

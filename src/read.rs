@@ -4,33 +4,28 @@
 //! active memtable -> sealed, newest first -> per level: the edge's runs, newest first -> leaf
 //! ```
 //!
-//! By the order rules the first version found on the way is the newest one that is visible.
+//! By the order rules the first version found on the way is the newest one that is visible. A value
+//! or a delete ends the way, and so does a range delete that covers the key; a merge operand is
+//! kept until what it changes is found.
 
 use std::sync::Arc;
 
-use sapwood_cachetable::{Cachetable, Fault};
-use sapwood_serialize::node::{Edge, Node};
-use sapwood_serialize::{Filter, Msn, Op, Page, TreeId};
+use sapwood_cachetable::{Cachetable, Lookup};
+use sapwood_flusher::ReadWork;
+use sapwood_serialize::catalog_image::CatalogTree;
+use sapwood_serialize::fold::declared;
+use sapwood_serialize::node::Node;
+use sapwood_serialize::run::Run;
+use sapwood_serialize::{Filter, Msn, Op, Operator, Page, Tombstones, TreeId, Version};
 
+use crate::error::{Error, Result};
+use crate::memtable::Memtable;
 use crate::slice::{Owner, Slice};
 use crate::view::View;
 
 impl Owner for Page {
     fn bytes(&self) -> &[u8] {
         self.image()
-    }
-}
-
-/// What a read found.
-enum Found {
-    Value(Slice),
-    Deleted,
-}
-
-fn found(page: &Arc<Page>, op: Op<'_>) -> Found {
-    match op {
-        Op::Put(value) => Found::Value(Slice::within(page, value)),
-        Op::Delete => Found::Deleted,
     }
 }
 
@@ -41,44 +36,129 @@ pub(crate) fn get(
     tree: TreeId,
     key: &[u8],
     msn: Msn,
-) -> Result<Option<Slice>, Fault> {
-    for generation in view.generations() {
-        if let Some(version) = generation.memtable.get(tree, key, msn) {
-            return Ok(match version.op {
-                Op::Put(value) => Some(Slice::copy_from(value)),
-                Op::Delete => None,
-            });
-        }
+) -> Result<Option<Slice>> {
+    let mut search = Search { key, msn, operands: Vec::new(), base: None };
+    let known = view.forest.trees.get(&tree);
+    let mut memtables = view.generations().map(|generation| &generation.memtable);
+    if !memtables.any(|memtable| search.look_into(memtable, tree) == Way::Ends)
+        && let Some(known) = known
+    {
+        search.descend(table, known)?;
     }
-    let Some(tree) = view.forest.trees.get(&tree) else { return Ok(None) };
-    match descend(table, &tree.top, key, msn)? {
-        Some(Found::Value(value)) => Ok(Some(value)),
-        Some(Found::Deleted) | None => Ok(None),
-    }
+    search.finish(known.and_then(|known| known.operator.as_ref()))
 }
 
-fn descend(
-    table: &Cachetable,
-    top: &Arc<Edge>,
-    key: &[u8],
+/// Whether older versions matter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    GoesOn,
+    Ends,
+}
+
+/// What was found of a key so far.
+struct Search<'k> {
+    key: &'k [u8],
     msn: Msn,
-) -> Result<Option<Found>, Fault> {
-    let hash = Filter::hash(key);
-    let mut edge = top.clone();
-    // Held until its child is in memory, so that it is not evicted in between: read again, it would
-    // find its children's later images.
-    let mut _parent = None;
-    loop {
-        for run in edge.buffer().iter().rev() {
-            if let Some(found) = table.lookup(run, key, hash, msn.to_raw(), found)? {
-                return Ok(Some(found));
+    /// Newest first.
+    operands: Vec<Slice>,
+    base: Option<Slice>,
+}
+
+impl Search<'_> {
+    /// Takes what one source says of the key, versions newest first.
+    fn hear<'v>(
+        &mut self,
+        versions: impl Iterator<Item = Version<'v>>,
+        tombstones: &Tombstones,
+        slice: &dyn Fn(&[u8]) -> Slice,
+    ) -> Way {
+        let deleted = tombstones.covering(self.key).and_then(|piece| piece.visible_at(self.msn));
+        for version in versions.skip_while(|version| version.msn > self.msn.to_raw()) {
+            if deleted.is_some_and(|deleted| deleted > version.msn) {
+                return Way::Ends;
+            }
+            match version.op {
+                Op::Put(value) => {
+                    self.base = Some(slice(value));
+                    return Way::Ends;
+                }
+                Op::Delete => return Way::Ends,
+                Op::Merge(operand) => self.operands.push(slice(operand)),
             }
         }
-        let resident = table.node(&edge.child)?;
-        edge = match &resident.node {
-            Node::Leaf(run) => return table.lookup(run, key, hash, msn.to_raw(), found),
-            Node::Internal(node) => node.edge(node.index_of(key)).clone(),
-        };
-        _parent = Some(resident);
+        if deleted.is_some() { Way::Ends } else { Way::GoesOn }
+    }
+
+    fn look_into(&mut self, memtable: &Memtable, tree: TreeId) -> Way {
+        let tombstones = memtable.tombstones(tree);
+        let newest = memtable.get(tree, self.key, self.msn);
+        if newest.is_none() && tombstones.is_empty() {
+            return Way::GoesOn;
+        }
+        // Older ones are of interest only below an operand, which is rare.
+        let more = newest.is_some_and(|version| matches!(version.op, Op::Merge(_)));
+        let older = more.then(|| memtable.versions(tree, self.key)).into_iter().flatten();
+        let seen = newest.map(|version| version.msn);
+        let older = older.filter(move |version| Some(version.msn) < seen);
+        self.hear(newest.into_iter().chain(older), &tombstones, &Slice::copy_from)
+    }
+
+    fn descend(&mut self, table: &Cachetable, tree: &CatalogTree) -> Result<()> {
+        let hash = Filter::hash(self.key);
+        let mut work = ReadWork::new(hash);
+        let mut edge = tree.top.clone();
+        // Held until its child is in memory, so that it is not evicted in between: read again, it
+        // would find its children's later images.
+        let mut _parent = None;
+        loop {
+            for run in edge.buffer().iter().rev() {
+                if self.look_into_run(table, run, hash, &mut work)? == Way::Ends {
+                    work.charge(table, &edge);
+                    return Ok(());
+                }
+            }
+            work.charge(table, &edge);
+            let resident = table.node(&edge.child)?;
+            edge = match &resident.node {
+                Node::Leaf(run) => {
+                    self.look_into_run(table, run, hash, &mut work)?;
+                    work.charge_leaf(table);
+                    return Ok(());
+                }
+                Node::Internal(node) => node.edge(node.index_of(self.key)).clone(),
+            };
+            _parent = Some(resident);
+        }
+    }
+
+    fn look_into_run(
+        &mut self,
+        table: &Cachetable,
+        run: &Run,
+        hash: u64,
+        work: &mut ReadWork,
+    ) -> Result<Way> {
+        let tombstones = run.tombstones();
+        let key = self.key;
+        let found = table.lookup(run, key, hash, |page: &Arc<Page>, versions| {
+            self.hear(versions, tombstones, &|bytes| Slice::within(page, bytes))
+        })?;
+        work.note(&found);
+        Ok(match found {
+            Lookup::Found(way, _) => way,
+            _ if tombstones.is_empty() => Way::GoesOn,
+            _ => self.hear(std::iter::empty(), tombstones, &Slice::copy_from),
+        })
+    }
+
+    fn finish(self, operator: Option<&Operator>) -> Result<Option<Slice>> {
+        if self.operands.is_empty() {
+            return Ok(self.base);
+        }
+        let oldest_first = self.operands.iter().rev().map(|operand| &**operand);
+        let merged = declared(operator)
+            .and_then(|operator| operator.apply_all(self.key, self.base.as_deref(), oldest_first));
+        let value = merged.map_err(|cause| Error::from_merge(self.key, cause))?;
+        Ok(Some(Slice::from(value)))
     }
 }

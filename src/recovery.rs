@@ -17,17 +17,19 @@ use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::ledger::{Change, ViewToken};
 use sapwood_cachetable::{Cachetable, Captured, EncoderPool, Fault, Flip, encoder_pool};
 use sapwood_flusher::{Forest, Mover, Outcome, Views};
-use sapwood_serialize::catalog_image::decode_catalog;
+use sapwood_serialize::catalog_image::{CatalogTree, decode_catalog};
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
     BlockId, Corruption, GenerationId, Lsn, Msn, Records, Storage, StorageLock, TreeId,
 };
 
+use crate::catalog::Catalog;
 use crate::commit::apply_record;
 use crate::config::{Background, Config};
-use crate::engine::{Engine, Parts, plant};
+use crate::engine::{Engine, Parts};
 use crate::error::{Error, Kind, Result};
 use crate::generation::Generation;
+use crate::merge;
 use crate::view::{View, ViewCell};
 use crate::wal::{Log, LogStart, ReadFile, ReadLog, read_log, remove_before};
 
@@ -152,7 +154,7 @@ impl Opening {
         let loaded = file.load(&**self.table.storage())?;
         for group in loaded.groups() {
             let group = group.map_err(|broken| broken.within(file.name(), 0))?;
-            if generation.memtable.bytes() as u64 >= self.table.budget().memtable() {
+            if generation.is_full(&self.table) {
                 self.spill(generation)?;
                 generation = self.fresh();
             }
@@ -163,8 +165,8 @@ impl Opening {
             }
             for record in Records::new(group.payload) {
                 let record = record.map_err(|broken| broken.within(file.name(), 0))?;
-                let plant = |tree: TreeId, name: &str| plant(&self.table, &self.views, tree, name);
-                msn = apply_record(&record, msn, &generation.memtable, &plant)?;
+                let catalog = Catalog { table: &self.table, views: &self.views };
+                msn = apply_record(&record, msn, &generation.memtable, catalog)?;
             }
             let newest = Msn::from_raw(msn.to_raw() - 1);
             if newest > self.views.visible() {
@@ -280,6 +282,10 @@ fn read_forest(
     for tree in &trees {
         table.check_owned(&mut tree.top.segments()).map_err(within)?;
     }
-    let trees = trees.into_iter().map(|tree| (tree.id, tree)).collect();
+    let with_operator = |tree: CatalogTree| {
+        let operator = tree.options.operator.as_ref().and_then(merge::built_in);
+        (tree.id, CatalogTree { operator, ..tree })
+    };
+    let trees = trees.into_iter().map(with_operator).collect();
     Ok(Forest { trees, next_tree, token })
 }

@@ -9,23 +9,30 @@
 //! A batch loads the current view, gathers rows at the reader's registered MSN, and lets go of the
 //! view before it returns: nothing but the rows is held while the user looks at them. The next
 //! batch starts by key. Batches start small and double, so that a short scan stays cheap.
+//!
+//! Where a range delete covers the next keys, everything below it is left out: a scan passes over a
+//! deleted range in one step, whatever lies there.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use sapwood_cachetable::{Cachetable, Fault, ReadAhead, RunCursor};
+use sapwood_serialize::catalog_image::CatalogTree;
+use sapwood_serialize::fold::{Seen, see};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
 use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{Msn, Op, Page, TreeId, Version};
+use sapwood_serialize::{Msn, Op, Page, Tombstone, Tombstones, TreeId, Version};
 
+use crate::error::{Error, Result};
 use crate::generation::MemtableStream;
+use crate::keys::successor;
 use crate::slice::Slice;
 use crate::view::View;
 
-/// A row as the user gets it.
-pub(crate) type Row = (Slice, Slice);
+/// A row as the user gets it, or why its value cannot be told.
+pub(crate) type Row = Result<(Slice, Slice)>;
 
 /// What a batch is asked for.
 pub(crate) struct Request<'a> {
@@ -55,41 +62,48 @@ pub(crate) struct Batch {
     pub(crate) rest: Option<Bounds>,
 }
 
+/// After so many rows in a row that a range delete hides, the scan looks for a way round them.
+const HIDDEN_ROWS_MAX: usize = 64;
+
 /// Gathers the next rows within the request's bounds.
-pub(crate) fn batch(
-    table: &Cachetable,
-    view: &View,
-    request: &Request<'_>,
-) -> Result<Batch, Fault> {
+pub(crate) fn batch(table: &Cachetable, view: &View, request: &Request<'_>) -> Result<Batch> {
     let mut batch = Batch { rows: Vec::new(), rest: Some(request.bounds.clone()) };
     let Some(tree) = view.forest.trees.get(&request.tree) else {
         return Ok(Batch { rows: Vec::new(), rest: None });
     };
     let mut bytes = 0;
     while let Some(rest) = batch.rest.take() {
-        if is_empty(&rest) {
+        if rest.is_empty() {
             break;
         }
-        let leaf = Leaf::find(table, &tree.top, &rest, request.direction)?;
+        let leaf = Leaf::find(table, view, &tree.top, &rest, request)?;
         let mut merge = leaf.merge(table, view, request)?;
+        let (mut hidden, before) = (0, bytes);
         while let Some(key) = merge.key() {
-            if batch.rows.len() >= request.rows || bytes >= request.bytes {
+            let is_full = batch.rows.len() >= request.rows || bytes >= request.bytes;
+            if is_full || (hidden > HIDDEN_ROWS_MAX && !leaf.is_above_leaf) {
                 batch.rest = Some(cut(&rest, key, request.direction));
-                return Ok(batch);
+                break;
             }
-            if let Some(row) = visible_row(&merge, key, request.msn) {
-                bytes += row.0.len() + row.1.len();
-                batch.rows.push(row);
+            let covers = leaf.covers.covers(key);
+            match row_of(&merge, key, covers, request.msn, tree) {
+                Some(row) => {
+                    bytes += row.as_ref().map_or(0, |(key, value)| key.len() + value.len());
+                    batch.rows.push(row);
+                    hidden = 0;
+                }
+                None => hidden += usize::from(!covers.is_empty()),
             }
             merge.advance()?;
         }
-        batch.rest = leaf.beyond(&rest, request.direction);
+        leaf.charge(bytes - before);
+        if batch.rest.is_none() {
+            batch.rest = leaf.beyond(&rest, request.direction);
+        } else if batch.rows.len() >= request.rows || bytes >= request.bytes {
+            break;
+        }
     }
     Ok(batch)
-}
-
-fn is_empty(bounds: &Bounds) -> bool {
-    bounds.upper.as_ref().is_some_and(|upper| *upper <= bounds.lower)
 }
 
 /// The bounds from `key` on, in the direction.
@@ -98,11 +112,6 @@ fn cut(bounds: &Bounds, key: &[u8], direction: Direction) -> Bounds {
         Direction::Forward => Bounds { lower: Key::from(key), upper: bounds.upper.clone() },
         Direction::Backward => Bounds { lower: bounds.lower.clone(), upper: Some(successor(key)) },
     }
-}
-
-/// The smallest key above `key`.
-pub(crate) fn successor(key: &[u8]) -> Key {
-    key.iter().copied().chain([0]).collect()
 }
 
 /// A source of messages: memory or a run.
@@ -138,7 +147,7 @@ impl Stream for Source<'_> {
         memory.into_iter().flatten().chain(run.into_iter().flatten())
     }
 
-    fn advance(&mut self) -> Result<(), Fault> {
+    fn advance(&mut self) -> std::result::Result<(), Fault> {
         match self {
             Source::Memtable(stream, _) => {
                 let Ok::<(), Infallible>(()) = stream.advance();
@@ -149,56 +158,110 @@ impl Stream for Source<'_> {
     }
 }
 
-/// The row of `key` as a reader at `msn` sees it.
-fn visible_row(merge: &Merge<Source<'_>>, key: &[u8], msn: Msn) -> Option<Row> {
+/// The row of `key` as a reader at `msn` sees it; `covers` says when ranges around it were deleted.
+fn row_of(
+    merge: &Merge<Source<'_>>,
+    key: &[u8],
+    covers: &[u64],
+    msn: Msn,
+    tree: &CatalogTree,
+) -> Option<Row> {
+    let deleted = covers.iter().copied().find(|deleted| *deleted <= msn.to_raw());
     for source in merge.current() {
         let mut versions = source.versions();
         let Some(version) = versions.find(|version| version.msn <= msn.to_raw()) else { continue };
-        let Op::Put(value) = version.op else { return None };
-        return Some(match (source.page(), source.key()) {
-            (Some(page), Some(key)) => (Slice::within(page, key), Slice::within(page, value)),
-            _ => (Slice::copy_from(key), Slice::copy_from(value)),
-        });
+        if deleted.is_some_and(|deleted| deleted > version.msn) {
+            return None;
+        }
+        return match version.op {
+            Op::Delete => None,
+            Op::Merge(_) => merged_row(merge, key, covers, msn, tree),
+            Op::Put(value) => Some(Ok(match (source.page(), source.key()) {
+                (Some(page), Some(key)) => (Slice::within(page, key), Slice::within(page, value)),
+                _ => (Slice::copy_from(key), Slice::copy_from(value)),
+            })),
+        };
     }
     None
 }
 
-/// One leaf with the runs that wait above it.
+/// The row of a key whose newest visible version is an operand.
+fn merged_row(
+    merge: &Merge<Source<'_>>,
+    key: &[u8],
+    covers: &[u64],
+    msn: Msn,
+    tree: &CatalogTree,
+) -> Option<Row> {
+    let value = match see(key, merge.versions(), covers, msn, tree.operator.as_ref()) {
+        Ok(Seen::Absent) => return None,
+        Ok(Seen::Value(value)) => Slice::copy_from(value),
+        Ok(Seen::Merged(value)) => Slice::from(value),
+        Err(cause) => return Some(Err(Error::from_merge(key, cause))),
+    };
+    Some(Ok((Slice::copy_from(key), value)))
+}
+
+/// One leaf with the runs that wait above it; or a stretch of keys below which everything was
+/// deleted, with the runs that are newer.
 struct Leaf {
     bounds: Bounds,
     /// Newest first; the leaf's own run is the last.
     runs: Vec<Arc<Run>>,
+    /// The range deletes of all runs and memtables.
+    covers: Tombstones,
+    /// What lies below was deleted and is left out.
+    is_above_leaf: bool,
+    /// The edges on the way that had something waiting.
+    buffered: Vec<Arc<Edge>>,
 }
 
 impl Leaf {
-    /// The first leaf within `bounds` (the last one, backwards), bounds cut to it.
+    /// The first leaf within the bounds `rest` (the last one, backwards), bounds cut to it.
     fn find(
         table: &Cachetable,
+        view: &View,
         top: &Arc<Edge>,
-        bounds: &Bounds,
-        direction: Direction,
-    ) -> Result<Leaf, Fault> {
-        let (mut edge, mut leaf) = (top.clone(), Bounds::all());
-        let mut runs = Vec::new();
+        rest: &Bounds,
+        request: &Request<'_>,
+    ) -> Result<Leaf> {
+        let (mut edge, mut bounds) = (top.clone(), Bounds::all());
+        let (mut runs, mut buffered) = (Vec::new(), Vec::new());
+        let memtables = view.generations().map(|one| one.memtable.tombstones(request.tree));
+        let mut covers: Vec<Tombstones> = memtables.filter(|some| !some.is_empty()).collect();
+        if let Some(way) = hidden_stretch(&covers, rest, request) {
+            return Ok(Leaf::above(way.bounds().intersection(rest), runs, &covers, buffered));
+        }
         // Held until its child is in memory, see `read`.
         let mut _parent = None;
         loop {
-            runs.extend(edge.buffer().iter().rev().cloned());
+            if !edge.buffer().is_empty() {
+                runs.extend(edge.buffer().iter().rev().cloned());
+                buffered.push(edge.clone());
+                let deletes = edge.buffer().iter().map(|run| run.tombstones());
+                covers.extend(deletes.filter(|some| !some.is_empty()).cloned());
+                if let Some(way) = hidden_stretch(&covers, rest, request) {
+                    let within = way.bounds().intersection(&bounds).intersection(rest);
+                    return Ok(Leaf::above(within, runs, &covers, buffered));
+                }
+            }
             let resident = table.node(&edge.child)?;
             match &resident.node {
                 Node::Leaf(run) => {
                     runs.push(Arc::new(run.clone()));
-                    return Ok(Leaf { bounds: intersection(&leaf, bounds), runs });
+                    let bounds = bounds.intersection(rest);
+                    let covers = clipped(&covers, &bounds);
+                    return Ok(Leaf { bounds, runs, covers, is_above_leaf: false, buffered });
                 }
                 Node::Internal(node) => {
-                    let index = match (direction, &bounds.upper) {
-                        (Direction::Forward, _) => node.index_of(&bounds.lower),
+                    let index = match (request.direction, &rest.upper) {
+                        (Direction::Forward, _) => node.index_of(&rest.lower),
                         (Direction::Backward, None) => node.edges().len() - 1,
                         (Direction::Backward, Some(upper)) => {
                             node.pivots().partition_point(|pivot| pivot < upper)
                         }
                     };
-                    leaf = node.bounds_of(index, &leaf);
+                    bounds = node.bounds_of(index, &bounds);
                     edge = node.edge(index).clone();
                 }
             }
@@ -206,12 +269,27 @@ impl Leaf {
         }
     }
 
+    fn above(
+        bounds: Bounds,
+        runs: Vec<Arc<Run>>,
+        covers: &[Tombstones],
+        buffered: Vec<Arc<Edge>>,
+    ) -> Leaf {
+        let covers = clipped(covers, &bounds);
+        Leaf { bounds, runs, covers, is_above_leaf: true, buffered }
+    }
+
+    /// Charges what a scan got here to the buffers that it had to be merged from.
+    fn charge(&self, bytes: usize) {
+        self.buffered.iter().for_each(|edge| edge.charge_work(bytes as u64));
+    }
+
     fn merge<'a>(
         &self,
         table: &'a Cachetable,
         view: &'a View,
         request: &Request<'_>,
-    ) -> Result<Merge<Source<'a>>, Fault> {
+    ) -> Result<Merge<Source<'a>>> {
         let mut sources = Vec::with_capacity(self.runs.len() + 3);
         for generation in view.generations() {
             let mut cursor = generation.memtable.cursor(request.tree);
@@ -247,10 +325,25 @@ impl Leaf {
     }
 }
 
-fn intersection(one: &Bounds, other: &Bounds) -> Bounds {
-    let upper = match (&one.upper, &other.upper) {
-        (Some(one), Some(other)) => Some(one.min(other).clone()),
-        (one, other) => one.clone().or_else(|| other.clone()),
-    };
-    Bounds { lower: (&one.lower).max(&other.lower).clone(), upper }
+fn clipped(covers: &[Tombstones], bounds: &Bounds) -> Tombstones {
+    let parts: Vec<Tombstones> = covers.iter().map(|some| some.clip(bounds)).collect();
+    Tombstones::merged(&parts)
+}
+
+/// The longest stretch from where the scan stands that the reader sees deleted. What lies below the
+/// edges that `covers` were met on is older, and need not be looked at there.
+fn hidden_stretch<'c>(
+    covers: &'c [Tombstones],
+    rest: &Bounds,
+    request: &Request<'_>,
+) -> Option<&'c Tombstone> {
+    let here = covers.iter().filter_map(|some| match request.direction {
+        Direction::Forward => some.covering(&rest.lower),
+        Direction::Backward => some.covering_before(rest.upper.as_deref()),
+    });
+    let seen = here.filter(|piece| piece.visible_at(request.msn).is_some());
+    match request.direction {
+        Direction::Forward => seen.max_by_key(|piece| (piece.upper.is_none(), piece.upper.clone())),
+        Direction::Backward => seen.min_by_key(|piece| piece.lower.clone()),
+    }
 }

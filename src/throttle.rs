@@ -102,8 +102,7 @@ impl Engine {
     /// How full the generations are: 1 when the active one is full and none more may be sealed.
     pub(crate) fn pressure(&self) -> f64 {
         let view = self.views.load();
-        let memtable = self.table.budget().memtable() as f64;
-        let active = (view.active.memtable.bytes() as f64 / memtable).min(1.0);
+        let active = view.active.memtable.fullness(self.table.budget().memtable()).min(1.0);
         let sealed = view.sealed.len().min(SEALED_MAX) as f64;
         (sealed + active) / (SEALED_MAX as f64 + 1.0)
     }

@@ -1,19 +1,18 @@
 //! A named tree.
 
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use sapwood_serialize::run::Bounds;
-use sapwood_serialize::segment::Key;
 use sapwood_serialize::{Op, Record, TreeId, encode_record};
 
-use crate::batch::check;
+use crate::batch::{check, check_range};
 use crate::commit::Durability;
 use crate::database::Database;
 use crate::error::Result;
 use crate::iter::Iter;
+use crate::keys::{bounds_of, bounds_of_prefix, within_key_length};
 use crate::read;
-use crate::scan::successor;
 use crate::slice::Slice;
 
 /// An ordered map from byte strings to byte strings, one of any number in a database.
@@ -76,9 +75,67 @@ impl Tree {
         self.write(key.as_ref(), Op::Delete)
     }
 
+    /// Merges `operand` into the value of `key`, as the operator says that the tree was opened with
+    /// (see [`merge`](crate::merge)). One message, no read.
+    ///
+    /// # Errors
+    /// When the tree has no operator, the key or operand is too large, the disk is full, or the log
+    /// cannot be written. What the operator thinks of the operand shows when the key is read.
+    pub fn merge(&self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<()> {
+        self.write(key.as_ref(), Op::Merge(operand.as_ref()))
+    }
+
+    /// Removes all keys in `range`. One message, no read, however many keys there are; their space
+    /// is free again once the message has reached the leaves and a checkpoint was taken.
+    ///
+    /// ```
+    /// # fn main() -> sapwood::Result<()> {
+    /// # let tree = sapwood::Config::in_memory().open()?.tree("t")?;
+    /// for key in ["a", "b", "c"] {
+    ///     tree.insert(key, "")?;
+    /// }
+    /// tree.remove_range("a".."c")?;
+    /// assert_eq!(tree.iter().count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When an end of the range is longer than any key, the disk is full, or the log cannot be
+    /// written.
+    pub fn remove_range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<()> {
+        self.write_range(bounds_of(&range))
+    }
+
+    /// Removes all keys that begin with `prefix`. One message, like [`Tree::remove_range`].
+    ///
+    /// # Errors
+    /// As for [`Tree::remove_range`].
+    pub fn remove_prefix(&self, prefix: impl AsRef<[u8]>) -> Result<()> {
+        self.write_range(bounds_of_prefix(prefix.as_ref()))
+    }
+
+    /// Whether merges can be taken.
+    pub(crate) fn has_operator(&self) -> bool {
+        let view = self.db.engine().views.load();
+        view.forest.trees.get(&self.id).is_some_and(|known| known.operator.is_some())
+    }
+
+    fn write_range(&self, bounds: Bounds) -> Result<()> {
+        check_range(&bounds)?;
+        let Bounds { lower, upper } = within_key_length(bounds);
+        let engine = self.db.engine();
+        if upper.as_ref().is_some_and(|upper| *upper <= lower) {
+            return engine.check_open();
+        }
+        let record = Record::DeleteRange { tree: self.id, lower: &lower, upper: upper.as_deref() };
+        let bytes = lower.len() + upper.as_ref().map_or(0, |upper| upper.len()) + 32;
+        engine.commit(bytes, Durability::Buffered, &|out| encode_record(out, &record))
+    }
+
     fn write(&self, key: &[u8], op: Op<'_>) -> Result<()> {
         let engine = self.db.engine();
-        check(engine, key, op)?;
+        check(self, key, op)?;
         let record = Record::Write { tree: self.id, key, op };
         let bytes = key.len() + op.payload().len() + 16;
         engine.commit(bytes, Durability::Buffered, &|out| encode_record(out, &record))
@@ -93,7 +150,7 @@ impl Tree {
         engine.check_open()?;
         let view = engine.views.load();
         let msn = engine.views.visible();
-        Ok(read::get(&engine.table, &view, self.id, key.as_ref(), msn)?)
+        read::get(&engine.table, &view, self.id, key.as_ref(), msn)
     }
 
     /// Whether `key` is there. Costs what [`Tree::get`] costs.
@@ -139,34 +196,13 @@ impl Tree {
     /// # }
     /// ```
     pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Iter {
-        let lower = match range.start_bound() {
-            Bound::Unbounded => Key::from([]),
-            Bound::Included(key) => Key::from(key.as_ref()),
-            Bound::Excluded(key) => successor(key.as_ref()),
-        };
-        let upper = match range.end_bound() {
-            Bound::Unbounded => None,
-            Bound::Included(key) => Some(successor(key.as_ref())),
-            Bound::Excluded(key) => Some(Key::from(key.as_ref())),
-        };
-        Iter::new(self, Bounds { lower, upper })
+        Iter::new(self, bounds_of(&range))
     }
 
     /// The rows whose keys begin with `prefix`, in key order, as they are now; also backwards.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Iter {
-        let lower = Key::from(prefix.as_ref());
-        let upper = behind_prefix(prefix.as_ref());
-        Iter::new(self, Bounds { lower, upper })
+        Iter::new(self, bounds_of_prefix(prefix.as_ref()))
     }
-}
-
-/// The smallest key behind all that begin with `prefix`; `None` when there is none.
-fn behind_prefix(prefix: &[u8]) -> Option<Key> {
-    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
-    let (kept, _) = prefix.split_at(last + 1);
-    let mut upper = kept.to_vec();
-    *upper.last_mut()? += 1;
-    Some(upper.into())
 }
 
 impl std::fmt::Debug for Tree {

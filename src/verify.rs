@@ -12,7 +12,7 @@ use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::node::{Edge, Handle, Node, ResidentNode, check_buffer};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Segment;
-use sapwood_serialize::{Corruption, Extent, Filter, Op, Page, Violation, checksum};
+use sapwood_serialize::{Corruption, Extent, Filter, Op, OpKind, Page, Violation, checksum};
 use serde::Serialize;
 
 use crate::database::Database;
@@ -197,12 +197,13 @@ impl Walk<'_> {
     fn order(&mut self, leaf: &Run, bounds: &Bounds, above: &[Arc<Run>]) -> Result<()> {
         // `above` holds the runs of each edge newest first, edges from the top down: newest first.
         let runs = above.iter().cloned().chain([Arc::new(leaf.clone())]);
+        let covers: Vec<_> = above.iter().map(|run| run.tombstones().clip(bounds)).collect();
         let cursor = |run| {
             RunCursor::new(self.table, run, bounds.clone(), Direction::Forward, ReadAhead::JOB)
         };
         let cursors = runs.map(cursor).collect::<std::result::Result<Vec<_>, Fault>>()?;
         let mut merge = Merge::new(cursors, Direction::Forward);
-        while merge.key().is_some() {
+        while let Some(key) = merge.key() {
             let mut last = u64::MAX;
             let mut newest = None;
             for version in merge.versions() {
@@ -213,9 +214,12 @@ impl Walk<'_> {
                     ));
                 }
                 last = version.msn;
-                newest.get_or_insert(version.op.kind());
+                newest.get_or_insert((version.msn, version.op.kind()));
             }
-            self.report.rows += u64::from(newest == Some(sapwood_serialize::OpKind::PUT));
+            let deleted = covers.iter().map(|some| some.covers(key).first().copied()).max();
+            let stays = newest
+                .is_some_and(|(msn, kind)| kind != OpKind::DELETE && Some(msn) > deleted.flatten());
+            self.report.rows += u64::from(stays);
             merge.advance()?;
         }
         Ok(())

@@ -22,5 +22,5 @@ pub use cachetable::{BLOCK_FILE, Cachetable, EncoderPool, Meters, encoder_pool, 
 pub use checkpointer::{Captured, Flip};
 pub use fault::{Fault, Poison};
 pub use fetch::Caching;
-pub use run_cursor::{ReadAhead, RunCursor};
+pub use run_cursor::{Asked, Lookup, ReadAhead, RowVersions, RunCursor};
 pub use writer::Ownership;

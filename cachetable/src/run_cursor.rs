@@ -13,7 +13,7 @@ use std::sync::Arc;
 use sapwood_serialize::merge_iter::{Direction, Stream};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::ResidentSegment;
-use sapwood_serialize::{Op, Page, Version};
+use sapwood_serialize::{Page, Version, Versions};
 
 use crate::cachetable::Cachetable;
 use crate::fault::Fault;
@@ -293,27 +293,65 @@ impl Stream for RunCursor<'_> {
     }
 }
 
+/// The versions of one row, newest first, with whole MSNs.
+#[derive(Clone, Debug)]
+pub struct RowVersions<'p> {
+    base: u64,
+    versions: Versions<'p>,
+}
+
+impl<'p> Iterator for RowVersions<'p> {
+    type Item = Version<'p>;
+
+    fn next(&mut self) -> Option<Version<'p>> {
+        let Version { msn, op } = self.versions.next()?;
+        Some(Version { msn: self.base.saturating_add(msn), op })
+    }
+}
+
+/// What a run's rows have to say of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<T> {
+    /// No segment of the run reaches over the key.
+    Outside,
+    /// The filter has denied it.
+    Denied,
+    /// The filter has not denied it (or was not asked), and the page does not have it.
+    Missing(Asked),
+    /// It is there.
+    Found(T, Asked),
+}
+
+/// Whether a filter was asked before the page was looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The page was not resident.
+    Filter,
+    /// The page was at hand.
+    Page,
+}
+
 impl Cachetable {
-    /// The newest version of `key` in `run` at or below `msn`, given to `found` with its page.
+    /// Looks for the rows of `key` in `run`; its versions go to `found`, with their page. Range
+    /// deletes are not looked at.
     pub fn lookup<T>(
         &self,
         run: &Run,
         key: &[u8],
         hash: u64,
-        msn: u64,
-        found: impl FnOnce(&Arc<Page>, Op<'_>) -> T,
-    ) -> Result<Option<T>, Fault> {
-        let Some(reference) = run.locate(key) else { return Ok(None) };
+        found: impl FnOnce(&Arc<Page>, RowVersions<'_>) -> T,
+    ) -> Result<Lookup<T>, Fault> {
+        let Some(reference) = run.locate(key) else { return Ok(Lookup::Outside) };
         let part = self.part(&reference.segment)?;
         let index = part.meta().directory.find(key);
         // A resident page answers for less than a filter probe would cost beside it.
-        if !part.slot(index).is_resident() && !part.meta().filter.may_contain(hash) {
-            return Ok(None);
+        let asked = if part.slot(index).is_resident() { Asked::Page } else { Asked::Filter };
+        if asked == Asked::Filter && !part.meta().filter.may_contain(hash) {
+            return Ok(Lookup::Denied);
         }
         let page = self.page(&reference.segment, &part, index, Caching::Keep)?;
-        let Ok(row) = page.search(key) else { return Ok(None) };
-        let base = reference.base.to_raw();
-        let version = page.versions(row).find(|version| base.saturating_add(version.msn) <= msn);
-        Ok(version.map(|version| found(&page, version.op)))
+        let Ok(row) = page.search(key) else { return Ok(Lookup::Missing(asked)) };
+        let versions = RowVersions { base: reference.base.to_raw(), versions: page.versions(row) };
+        Ok(Lookup::Found(found(&page, versions), asked))
     }
 }

@@ -18,6 +18,76 @@ impl Counter {
     }
 }
 
+/// What became of questions to filters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilterCounters {
+    /// The filter denied the key, and nothing was read.
+    pub denied: u64,
+    /// The filter let the key pass, and it was there.
+    pub found: u64,
+    /// The filter let the key pass, and it was not there.
+    pub misled: u64,
+}
+
+/// Counts by height, in stripes: readers on several threads seldom meet on one.
+#[derive(Debug)]
+pub struct FilterStats([FilterStripe; STRIPES]);
+
+const STRIPES: usize = 8;
+/// Heights from here on are counted as one.
+const HEIGHTS: usize = 8;
+
+/// As far apart as cache lines that are fetched together.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct FilterStripe([[AtomicU64; 3]; HEIGHTS]);
+
+impl Default for FilterStats {
+    fn default() -> FilterStats {
+        FilterStats(std::array::from_fn(|_| FilterStripe::default()))
+    }
+}
+
+impl FilterStats {
+    /// Adds what one read has met at `height`.
+    pub fn add(&self, height: u8, met: &FilterCounters) {
+        if *met == FilterCounters::default() {
+            return;
+        }
+        let row = &self.0[stripe()].0[usize::from(height).min(HEIGHTS - 1)];
+        for (total, count) in row.iter().zip([met.denied, met.found, met.misled]) {
+            if count > 0 {
+                total.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The counts for each height: 0 is the leaves' own rows, 1 the buffers right above them.
+    pub fn by_height(&self) -> Vec<FilterCounters> {
+        let count = |height: usize, kind: usize| {
+            self.0.iter().map(|stripe| stripe.0[height][kind].load(Ordering::Relaxed)).sum()
+        };
+        let of = |height| FilterCounters {
+            denied: count(height, 0),
+            found: count(height, 1),
+            misled: count(height, 2),
+        };
+        (0..HEIGHTS).map(of).collect()
+    }
+}
+
+/// The stripe of this thread.
+fn stripe() -> usize {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    std::thread_local! {
+        static MINE: usize = {
+            let next = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES as u64;
+            usize::try_from(next).unwrap_or(0)
+        };
+    }
+    MINE.with(|mine| *mine)
+}
+
 /// What the cachetable counts, since the database was opened.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -31,6 +101,8 @@ pub struct Counters {
     pub directories_read: Counter,
     /// Nodes read.
     pub nodes_read: Counter,
+    /// Filters asked, by height.
+    pub filters: FilterStats,
     /// Pages let go.
     pub pages_evicted: Counter,
     /// Nodes let go.

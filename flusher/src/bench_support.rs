@@ -7,7 +7,7 @@ use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::storage::MemoryStorage;
 use sapwood_cachetable::{Cachetable, Ownership, ReadAhead, RunCursor};
-use sapwood_serialize::fold::{Floor, Horizon, fold};
+use sapwood_serialize::fold::{Floor, Horizon, Rules, fold};
 use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::{Msn, Op, Storage, Version};
@@ -85,8 +85,9 @@ impl MergeBench {
         let mut draft = Draft::new(&self.table);
         let mut writer = SegmentWriter::new(&mut draft, &self.limits, Msn::ZERO, Space::Promised);
         while let Some(key) = merge.key() {
-            let folded = fold(merge.versions(), &horizon, Floor::Leaf);
-            writer.push(key, folded.versions()).expect("memory is never full");
+            let rules = Rules { horizon: &horizon, floor: Floor::Leaf, operator: None };
+            let folded = fold(key, merge.versions(), &[], rules);
+            writer.push(key, &folded.versions()).expect("memory is never full");
             merge.advance().expect("everything is in memory");
         }
         writer.finish().expect("memory is never full");

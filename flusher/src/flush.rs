@@ -12,11 +12,11 @@
 use std::sync::Arc;
 
 use sapwood_cachetable::{Fault, ReadAhead, RunCursor};
-use sapwood_serialize::Msn;
-use sapwood_serialize::fold::{Floor, Horizon, fold};
+use sapwood_serialize::fold::{Floor, Horizon, Rules, fold};
 use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::node::{Edge, Internal, Node};
 use sapwood_serialize::run::{Bounds, Run};
+use sapwood_serialize::{Msn, Operator, Tombstones};
 
 use crate::edit::{Above, EdgeName, Edit, Refused, Replacement};
 use crate::forest::{JobResult, Outcome};
@@ -28,11 +28,19 @@ pub(crate) struct Taken {
     pub(crate) edge: Arc<Edge>,
     pub(crate) bounds: Bounds,
     pub(crate) horizon: Horizon,
+    pub(crate) operator: Option<Operator>,
+    /// The range deletes of all runs.
+    pub(crate) covers: Tombstones,
 }
 
 impl Taken {
     pub(crate) fn runs(&self) -> &[Arc<Run>] {
         self.edge.buffer()
+    }
+
+    /// What decides which versions stay when they come to lie on `floor`.
+    pub(crate) fn rules(&self, floor: Floor) -> Rules<'_> {
+        Rules { horizon: &self.horizon, floor, operator: self.operator.as_ref() }
     }
 
     /// No message in the runs is older.
@@ -66,8 +74,11 @@ impl Mover {
         // The view is held until the child is in memory: it may be replaced meanwhile, and where
         // its image lies is kept for those who hold the view. What is taken is kept by the claim.
         let child = self.table.node(&edge.child)?;
+        let operator = forest.trees.get(&name.tree).and_then(|tree| tree.operator.clone());
         drop(forest);
-        let taken = Taken { edge, bounds, horizon: self.views.horizon() };
+        let covers = Tombstones::merged(edge.buffer().iter().map(|run| run.tombstones()));
+        let horizon = self.views.horizon();
+        let taken = Taken { edge, bounds, horizon, operator, covers };
         let outcome = match &child.node {
             Node::Internal(internal) => self.flush_down(name, &taken, internal),
             Node::Leaf(leaf) => self.reconcile(name, &taken, leaf),
@@ -102,21 +113,23 @@ impl Mover {
         draft: &mut Draft<'_>,
     ) -> Result<Vec<Arc<Run>>, Fault> {
         let mut merge = self.merge(taken.runs(), &taken.bounds)?;
+        let covers = taken.covers.folded(&taken.horizon);
         let mut runs = Vec::new();
         for index in 0..child.edges().len() {
-            let upper = child.bounds_of(index, &taken.bounds).upper;
+            let bounds = child.bounds_of(index, &taken.bounds);
             let mut writer = SegmentWriter::new(draft, &self.limits, taken.oldest(), Space::Ask);
             while let Some(key) = merge.key() {
-                if upper.as_ref().is_some_and(|upper| **upper <= *key) {
+                if bounds.upper.as_ref().is_some_and(|upper| **upper <= *key) {
                     break;
                 }
-                let folded = fold(merge.versions(), &taken.horizon, Floor::Buffer);
-                writer.push(key, folded.versions())?;
+                let rules = taken.rules(Floor::Buffer);
+                let folded = fold(key, merge.versions(), taken.covers.covers(key), rules);
+                writer.push(key, &folded.versions())?;
                 merge.advance()?;
             }
-            let segments = writer.finish()?;
-            if !segments.is_empty() {
-                let run = Run::new(segments, taken.oldest(), taken.newest());
+            let run = Run::new(writer.finish()?, taken.oldest(), taken.newest());
+            let run = run.with_tombstones(covers.clip(&bounds));
+            if !run.is_empty() {
                 self.counters.bytes_built.add(run.bytes());
                 runs.push(Arc::new(run));
             }

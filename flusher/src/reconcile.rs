@@ -9,19 +9,20 @@
 //! Whatever overlaps, directly or through others, is one group and is merged and rewritten. A group
 //! that is a single segment of the leaf is kept as it is; one that is a single unclipped segment of
 //! plain puts from the buffer is adopted by reference. So a load in key order writes each byte
-//! once.
+//! once. What a range delete has made invisible to everybody is clipped off before, so that its
+//! pages are never read.
 //!
 //! What comes out is cut at segment boundaries into as many leaves as it needs.
 
 use std::sync::Arc;
 
 use sapwood_cachetable::{Fault, ReadAhead, RunCursor};
-use sapwood_serialize::Msn;
 use sapwood_serialize::fold::{Floor, fold};
 use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::{Content, Key};
+use sapwood_serialize::{Msn, Tombstone};
 
 use crate::edit::{Above, EdgeName, Edit, Refused, Replacement};
 use crate::flush::Taken;
@@ -34,6 +35,8 @@ use crate::segment_writer::{Draft, SegmentWriter, Space};
 struct Source {
     age: usize,
     part: SegmentRef,
+    /// A range delete newer than some of its rows covers some of its keys.
+    is_covered: bool,
 }
 
 /// References that overlap one another and nothing else.
@@ -47,18 +50,39 @@ impl Group {
         let facts = only.part.segment.facts();
         let large = only.age == 0 || facts.bytes >= floor_bytes;
         let plain = only.age == 0 || facts.content == Content::Plain;
-        (large && plain && !only.part.is_clipped()).then_some(&only.part)
+        let as_it_is = !only.part.is_clipped() && !only.is_covered;
+        (large && plain && as_it_is).then_some(&only.part)
     }
 }
 
+/// The references of `run`, less what range deletes have made invisible to everybody: that is left
+/// out by clipping, so its pages are dropped unread.
+fn sources(age: usize, run: &Run, taken: &Taken) -> Vec<Source> {
+    let is_gone = |piece: &&Tombstone| {
+        let newer = |deleted: &&u64| **deleted > run.newest().to_raw();
+        let oldest = run.oldest().to_raw();
+        piece.msns.iter().take_while(newer).any(|deleted| taken.horizon.hides(*deleted, oldest))
+    };
+    let mut sources = Vec::new();
+    for part in run.segments().iter().filter_map(|part| part.clip(&taken.bounds)) {
+        let covers = taken.covers.clip(&part.bounds());
+        let gone: Vec<Bounds> =
+            covers.pieces().iter().filter(is_gone).map(Tombstone::bounds).collect();
+        let newer =
+            |piece: &Tombstone| piece.msns.iter().any(|deleted| *deleted > run.oldest().to_raw());
+        for part in part.without(&gone) {
+            let is_covered = covers.clip(&part.bounds()).pieces().iter().any(newer);
+            sources.push(Source { age, part, is_covered });
+        }
+    }
+    sources
+}
+
 /// Sorts the references of a leaf and its buffer into groups, ascending.
-fn groups(leaf: &Run, taken: &[Arc<Run>], bounds: &Bounds) -> Vec<Group> {
-    let below = leaf.segments().iter().map(|part| Source { age: 0, part: part.clone() });
-    let above = taken.iter().enumerate().flat_map(|(index, run)| {
-        let parts = run.segments().iter().filter_map(|part| part.clip(bounds));
-        parts.map(move |part| Source { age: index + 1, part })
-    });
-    let mut sources: Vec<Source> = below.chain(above).collect();
+fn groups(leaf: &Run, taken: &Taken) -> Vec<Group> {
+    let runs = taken.runs().iter().map(|run| &**run);
+    let all = std::iter::once(leaf).chain(runs).enumerate();
+    let mut sources: Vec<Source> = all.flat_map(|(age, run)| sources(age, run, taken)).collect();
     sources.sort_by(|left, right| left.part.first().cmp(right.part.first()));
     let mut groups: Vec<Group> = Vec::new();
     for source in sources {
@@ -104,7 +128,7 @@ impl Mover {
         let base = oldest_of(leaf, taken);
         let mut done = Vec::new();
         let mut writer = SegmentWriter::new(draft, &self.limits, base, Space::Ask);
-        for group in groups(leaf, taken.runs(), &taken.bounds) {
+        for group in groups(leaf, taken) {
             match group.untouched(self.limits.segment_bytes / 2) {
                 Some(part) => {
                     done.extend(writer.finish()?);
@@ -147,8 +171,9 @@ impl Mover {
         }
         let mut merge = Merge::new(cursors, Direction::Forward);
         while let Some(key) = merge.key() {
-            let folded = fold(merge.versions(), &taken.horizon, Floor::Leaf);
-            writer.push(key, folded.versions())?;
+            let covers = taken.covers.covers(key);
+            let folded = fold(key, merge.versions(), covers, taken.rules(Floor::Leaf));
+            writer.push(key, &folded.versions())?;
             merge.advance()?;
         }
         Ok(())

@@ -15,12 +15,13 @@
 use std::sync::Arc;
 
 use sapwood_cachetable::Fault;
-use sapwood_serialize::fold::{Floor, fold};
+use sapwood_serialize::catalog_image::CatalogTree;
+use sapwood_serialize::fold::{Floor, Rules, fold};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
 use sapwood_serialize::node::{Edge, Internal, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{GenerationId, Msn, TreeId};
+use sapwood_serialize::{GenerationId, Msn, Tombstones, TreeId};
 
 use crate::edit::{Above, Edit, Refused};
 use crate::forest::{JobResult, Outcome};
@@ -44,6 +45,8 @@ pub trait Generation {
     fn trees(&self) -> Vec<TreeId>;
     /// The messages of `tree`, at the first.
     fn messages(&self, tree: TreeId) -> Self::Messages<'_>;
+    /// The range deletes of `tree`.
+    fn tombstones(&self, tree: TreeId) -> Tombstones;
     /// The bytes of all messages, for estimates.
     fn bytes(&self) -> u64;
 }
@@ -89,7 +92,7 @@ impl Mover {
             let Some(known) = forest.trees.get(&tree) else { continue };
             let share = generation.bytes() / trees.len() as u64;
             let goals = self.goals(&known.top, share);
-            pieces.push((tree, self.cut(generation, tree, &goals, &mut draft)?));
+            pieces.push((tree, self.cut(generation, known, &goals, &mut draft)?));
         }
         drop(forest);
         let outcome = self.publish(Some(generation.id()), &mut |edit| {
@@ -127,30 +130,37 @@ impl Mover {
     fn cut<G: Generation>(
         &self,
         generation: &G,
-        tree: TreeId,
+        tree: &CatalogTree,
         goals: &[Goal],
         draft: &mut Draft<'_>,
     ) -> Result<Vec<Piece>, Fault> {
         let horizon = self.views.horizon();
+        let rules =
+            Rules { horizon: &horizon, floor: Floor::Buffer, operator: tree.operator.as_ref() };
         let (oldest, newest) = (generation.oldest(), generation.newest());
+        let tombstones = generation.tombstones(tree.id);
+        let kept = tombstones.folded(&horizon);
         let mut pieces = Vec::new();
-        let mut merge = Merge::new(vec![generation.messages(tree)], Direction::Forward);
+        let mut merge = Merge::new(vec![generation.messages(tree.id)], Direction::Forward);
+        let mut lower = Bounds::all().lower;
         for goal in goals {
+            let bounds = Bounds { lower, upper: goal.upper.clone() };
             let mut writer = SegmentWriter::new(draft, &self.limits, oldest, Space::Promised);
             while let Some(key) = merge.key() {
-                if goal.upper.as_ref().is_some_and(|upper| **upper <= *key) {
+                if !bounds.contains(key) {
                     break;
                 }
-                let folded = fold(merge.versions(), &horizon, Floor::Buffer);
-                writer.push(key, folded.versions())?;
+                let folded = fold(key, merge.versions(), tombstones.covers(key), rules);
+                writer.push(key, &folded.versions())?;
                 let Ok(()) = merge.advance();
             }
-            let segments = writer.finish()?;
-            if !segments.is_empty() {
-                let run = Arc::new(Run::new(segments, oldest, newest));
+            let run = Run::new(writer.finish()?, oldest, newest);
+            let run = Arc::new(run.with_tombstones(kept.clip(&bounds)));
+            if !run.is_empty() {
                 self.counters.bytes_built.add(run.bytes());
                 pieces.push(Piece { run, goal: goal.height });
             }
+            lower = bounds.upper.unwrap_or(bounds.lower);
         }
         Ok(pieces)
     }
@@ -245,5 +255,6 @@ fn append(edge: &Arc<Edge>, pieces: &[&Piece]) -> Arc<Edge> {
     let segments: Vec<SegmentRef> =
         pieces.iter().flat_map(|piece| piece.run.segments()).cloned().collect();
     let run = Run::new(segments, first.run.oldest(), first.run.newest());
-    Arc::new(edge.with_run(Arc::new(run)))
+    let tombstones = Tombstones::merged(pieces.iter().map(|piece| piece.run.tombstones()));
+    Arc::new(edge.with_run(Arc::new(run.with_tombstones(tombstones))))
 }

@@ -18,7 +18,7 @@ use crate::block_table_image::NodePlace;
 use crate::codec::{Decoder, Encode};
 use crate::node::Edge;
 use crate::node_image::{HEIGHT_MAX, SegmentPool, decode_edge, encode_edge};
-use crate::{BlockId, Corruption, TreeId};
+use crate::{BlockId, Corruption, Operator, TreeId};
 
 /// No options of a tree take more bytes.
 const OPTIONS_BYTES_MAX: u64 = 128 * 1024;
@@ -30,6 +30,24 @@ pub struct TreeOptions {
     pub name: String,
     /// How its pages are compressed when written.
     pub compression: CompressionOption,
+    /// The merge operator that it was declared with.
+    pub operator: Option<OperatorName>,
+}
+
+/// A merge operator, as far as it can be stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorName {
+    /// The operator's name.
+    pub name: String,
+    /// The operator's version.
+    pub version: u32,
+}
+
+impl OperatorName {
+    /// What is stored of `operator`.
+    pub fn of(operator: &Operator) -> OperatorName {
+        OperatorName { name: operator.name().to_owned(), version: operator.version() }
+    }
 }
 
 /// How pages are compressed, as an option.
@@ -49,6 +67,8 @@ pub struct CatalogTree {
     pub options: Arc<TreeOptions>,
     /// The edge above its highest node.
     pub top: Arc<Edge>,
+    /// The operator itself, once somebody has declared it; never stored.
+    pub operator: Option<Operator>,
 }
 
 /// Writes the catalog; `next` is the id that the next tree gets.
@@ -108,7 +128,7 @@ fn decode_tree(
     let top = decode_edge(height, decoder, &mut SegmentPool::default(), resolve)?;
     let broken = decoder.broken("the options of a tree cannot be read");
     let options = format().deserialize(decoder.bytes()?).map_err(|_| broken)?;
-    Ok(CatalogTree { id, options: Arc::new(options), top: Arc::new(top) })
+    Ok(CatalogTree { id, options: Arc::new(options), top: Arc::new(top), operator: None })
 }
 
 fn format() -> impl bincode::Options {

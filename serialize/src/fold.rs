@@ -8,8 +8,25 @@
 //!
 //! In a leaf nothing lies below, so a `Delete` that became the oldest version says what absence
 //! says, and goes too.
+//!
+//! A merge operand hides nothing: what it changes lies below it. Operands between which no reader
+//! is registered become one, and with the value below them one value:
+//!
+//! ```text
+//! newest first    +2 @9   +1 @8 | =5 @4   +7 @2        a reader at 5
+//! left            =8 @9         | =5 @4                both can be told
+//!
+//! newest first    +2 @9   +1 @8 | +7 @2                the same, nothing known below
+//! left            +3 @9         | +7 @2                in a leaf: =10 @9 | =7 @2
+//! ```
+//!
+//! A range delete that covers the key counts as a `Delete` at its own MSN. It hides what is older,
+//! but is not written down for the key: in a buffer it stands beside the rows, in a leaf nothing is
+//! left for it to say.
 
-use crate::{Msn, Op, Version};
+use std::borrow::Cow;
+
+use crate::{MergeError, Msn, Op, OpKind, Operator, Version};
 
 /// What a job may forget: taken after the job has fixed its inputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,73 +65,301 @@ pub enum Floor {
     Leaf,
 }
 
+/// What decides which versions stay, and as what.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'r> {
+    /// What may be forgotten.
+    pub horizon: &'r Horizon,
+    /// Where the versions will live.
+    pub floor: Floor,
+    /// How operands are merged; without it they wait.
+    pub operator: Option<&'r Operator>,
+}
+
 /// The versions of one key that are left, newest first.
-#[derive(Debug, Default)]
-pub struct Folded<'a> {
-    newest: Option<Version<'a>>,
-    more: Vec<Version<'a>>,
+#[derive(Debug)]
+pub enum Folded<'a> {
+    /// One of those that came in, or none.
+    One(Option<Version<'a>>),
+    /// Several of them.
+    Many(Vec<Version<'a>>),
+    /// Some of them are new, because operands were merged.
+    Merged(Vec<Owned<'a>>),
+}
+
+/// A version that owns its payload if that was not there before.
+#[derive(Debug)]
+pub struct Owned<'a> {
+    msn: u64,
+    kind: u8,
+    payload: Cow<'a, [u8]>,
 }
 
 impl<'a> Folded<'a> {
     /// The versions, newest first; empty when the key can be forgotten.
-    pub fn versions(&self) -> &[Version<'a>] {
-        match &self.newest {
-            Some(newest) if self.more.is_empty() => std::slice::from_ref(newest),
-            _ => &self.more,
-        }
-    }
-
-    fn push(&mut self, version: Version<'a>) {
-        match self.newest {
-            None => self.newest = Some(version),
-            Some(newest) => {
-                if self.more.is_empty() {
-                    self.more.push(newest);
-                }
-                self.more.push(version);
-            }
-        }
-    }
-
-    fn oldest(&self) -> Option<Version<'a>> {
-        self.versions().last().copied()
-    }
-
-    fn drop_oldest(&mut self) {
-        if self.more.pop().is_none() || self.more.is_empty() {
-            self.newest = None;
-        }
-        if let [only] = self.more.as_slice() {
-            self.newest = Some(*only);
-            self.more.clear();
+    pub fn versions(&self) -> Cow<'_, [Version<'_>]> {
+        match self {
+            Folded::One(version) => Cow::Borrowed(version.as_slice()),
+            Folded::Many(versions) => Cow::Borrowed(versions),
+            Folded::Merged(versions) => versions.iter().filter_map(Owned::version).collect(),
         }
     }
 }
 
-/// Keeps what a reader may still need of one key's `versions`, which come newest first.
+impl<'a> Owned<'a> {
+    fn new(version: Version<'a>) -> Owned<'a> {
+        let payload = Cow::Borrowed(version.op.payload());
+        Owned { msn: version.msn, kind: version.op.kind(), payload }
+    }
+
+    fn made(msn: u64, kind: u8, payload: Vec<u8>) -> Owned<'a> {
+        Owned { msn, kind, payload: Cow::Owned(payload) }
+    }
+
+    fn version(&self) -> Option<Version<'_>> {
+        Some(Version { msn: self.msn, op: Op::from_parts(self.kind, &self.payload)? })
+    }
+}
+
+/// Keeps what a reader may still need of one `key`: of its `versions`, and of the range deletes
+/// that cover it, whose MSNs are `covers`; both come newest first.
 pub fn fold<'a>(
+    key: &[u8],
     versions: impl Iterator<Item = Version<'a>>,
-    horizon: &Horizon,
-    floor: Floor,
+    covers: &[u64],
+    rules: Rules<'_>,
 ) -> Folded<'a> {
-    let mut folded = Folded::default();
+    let mut said = interleave(versions, covers);
+    // Nearly always there is one version, and it says everything.
+    let Some(first) = said.next() else { return Folded::One(None) };
+    if !matches!(first.version.op, Op::Merge(_)) {
+        let newest = first.version.msn;
+        let shown = said.by_ref().find(|older| !rules.horizon.hides(newest, older.version.msn));
+        let Some(shown) = shown else { return alone(first, rules.floor) };
+        return fold_stages(key, [first, shown].into_iter().chain(said), rules);
+    }
+    fold_stages(key, std::iter::once(first).chain(said), rules)
+}
+
+/// One version of a key: said of the key itself, or of a range that covers it.
+#[derive(Clone, Copy)]
+struct Said<'a> {
+    version: Version<'a>,
+    of: Of,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Key,
+    Range,
+}
+
+fn interleave<'a>(
+    versions: impl Iterator<Item = Version<'a>>,
+    covers: &[u64],
+) -> impl Iterator<Item = Said<'a>> {
+    let mut versions = versions.peekable();
+    let mut covers = covers.iter().copied().peekable();
+    std::iter::from_fn(move || {
+        let deleted = covers.peek().copied();
+        let is_next = |version: &Version<'_>| deleted.is_none_or(|msn| msn < version.msn);
+        if let Some(version) = versions.next_if(is_next) {
+            return Some(Said { version, of: Of::Key });
+        }
+        let msn = covers.next()?;
+        Some(Said { version: Version { msn, op: Op::Delete }, of: Of::Range })
+    })
+}
+
+/// What stays of a key of which one version hides all others.
+fn alone(only: Said<'_>, floor: Floor) -> Folded<'_> {
+    // A range delete goes down by itself; a leaf says of an absent key nothing at all.
+    let goes = only.of == Of::Range || (floor == Floor::Leaf && only.version.op == Op::Delete);
+    Folded::One((!goes).then_some(only.version))
+}
+
+/// Versions of which readers see the newest only: operands, newest first, and what they are merged
+/// into, if that is known.
+struct Stage<'a> {
+    operands: Vec<Version<'a>>,
+    base: Option<Said<'a>>,
+}
+
+/// Sorts versions into stages, newest first: between two of them there is a reader, and what lies
+/// behind the base of a stage is hidden.
+fn stages<'a>(said: impl Iterator<Item = Said<'a>>, horizon: &Horizon) -> Vec<Stage<'a>> {
+    let mut stages: Vec<Stage<'a>> = Vec::new();
     let mut newer: Option<u64> = None;
-    for version in versions {
-        if newer.is_some_and(|newer| horizon.hides(newer, version.msn)) {
+    for next in said {
+        let msn = next.version.msn;
+        let same = newer.is_some_and(|newer| horizon.hides(newer, msn));
+        newer = Some(msn);
+        if !same {
+            stages.push(Stage { operands: Vec::new(), base: None });
+        }
+        let Some(stage) = stages.last_mut().filter(|stage| stage.base.is_none()) else { continue };
+        match next.version.op {
+            Op::Merge(_) => stage.operands.push(next.version),
+            Op::Put(_) | Op::Delete => stage.base = Some(next),
+        }
+    }
+    stages
+}
+
+fn fold_stages<'a>(
+    key: &[u8],
+    said: impl Iterator<Item = Said<'a>>,
+    rules: Rules<'_>,
+) -> Folded<'a> {
+    let mut stages = stages(said, rules.horizon);
+    if stages.iter().all(|stage| stage.operands.is_empty()) {
+        let mut kept: Vec<Said<'a>> = stages.iter().filter_map(|stage| stage.base).collect();
+        if rules.floor == Floor::Leaf {
+            while kept.last().is_some_and(|oldest| oldest.version.op == Op::Delete) {
+                kept.pop();
+            }
+        } else {
+            kept.retain(|said| said.of == Of::Key);
+        }
+        return Folded::Many(kept.iter().map(|said| said.version).collect());
+    }
+    // From the oldest on, so that at a leaf each stage has the one before it to build on.
+    let mut folded: Vec<Owned<'a>> = Vec::new();
+    let mut known = match rules.floor {
+        Floor::Leaf => Base::Absent,
+        Floor::Buffer => Base::Unknown,
+    };
+    stages.reverse();
+    for stage in &stages {
+        let (mut made, base) = fold_stage(key, stage, known, rules);
+        known = base;
+        folded.append(&mut made);
+    }
+    if rules.floor == Floor::Leaf {
+        let absent = folded.iter().take_while(|version| version.kind == OpKind::DELETE).count();
+        folded.drain(..absent);
+    }
+    folded.reverse();
+    Folded::Merged(folded)
+}
+
+/// What the key is before a stage, as far as it is known where the fold happens.
+enum Base {
+    Unknown,
+    Absent,
+    Value(Vec<u8>),
+}
+
+/// What stays of a stage, oldest first, and what the key is behind it.
+fn fold_stage<'a>(
+    key: &[u8],
+    stage: &Stage<'a>,
+    before: Base,
+    rules: Rules<'_>,
+) -> (Vec<Owned<'a>>, Base) {
+    let base = match stage.base.as_ref().map(|base| base.version.op) {
+        Some(Op::Put(value)) => Base::Value(value.to_vec()),
+        Some(Op::Delete | Op::Merge(_)) => Base::Absent,
+        None => before,
+    };
+    let below = stage.base.filter(|base| base.of == Of::Key || rules.floor == Floor::Leaf);
+    let below = below.map(|base| Owned::new(base.version));
+    let Some(newest) = stage.operands.first().map(|newest| newest.msn) else {
+        return (below.into_iter().collect(), base);
+    };
+    if let Some(value) = merged(key, &base, &stage.operands, rules.operator) {
+        let made = Owned::made(newest, OpKind::PUT, value.clone());
+        return (vec![made], Base::Value(value));
+    }
+    let mut kept: Vec<Owned<'a>> = below.into_iter().collect();
+    match (stage.base, combined(key, &stage.operands, rules.operator)) {
+        (None, Some(operand)) => kept.push(Owned::made(newest, OpKind::MERGE, operand)),
+        _ => kept.extend(stage.operands.iter().rev().copied().map(Owned::new)),
+    }
+    (kept, Base::Unknown)
+}
+
+/// The value behind a stage; `None` where it cannot be told, for whatever reason.
+fn merged(
+    key: &[u8],
+    base: &Base,
+    operands: &[Version<'_>],
+    operator: Option<&Operator>,
+) -> Option<Vec<u8>> {
+    let base = match base {
+        Base::Unknown => return None,
+        Base::Absent => None,
+        Base::Value(value) => Some(&value[..]),
+    };
+    let oldest_first = operands.iter().rev().map(|version| version.op.payload());
+    operator?.apply_all(key, base, oldest_first).ok()
+}
+
+/// All operands of a stage in one; `None` where the operator has none, or there is just one.
+fn combined(key: &[u8], operands: &[Version<'_>], operator: Option<&Operator>) -> Option<Vec<u8>> {
+    let (oldest, newer) = operands.split_last().filter(|(_, newer)| !newer.is_empty())?;
+    let mut sum = Cow::Borrowed(oldest.op.payload());
+    for version in newer.iter().rev() {
+        sum = Cow::Owned(operator?.combine(key, &sum, version.op.payload())?);
+    }
+    Some(sum.into_owned())
+}
+
+/// What one reader sees of a key.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Seen<'a> {
+    /// Nothing.
+    Absent,
+    /// A value as it was put.
+    Value(&'a [u8]),
+    /// A value that operands were merged into.
+    Merged(Vec<u8>),
+}
+
+/// What a reader at `msn` sees of `key`; `versions` and `covers` newest first, as in [`fold`].
+///
+/// # Errors
+/// When operands are met and the operator fails, or `operator` is `None`.
+pub fn see<'a>(
+    key: &[u8],
+    versions: impl Iterator<Item = Version<'a>>,
+    covers: &[u64],
+    msn: Msn,
+    operator: Option<&Operator>,
+) -> Result<Seen<'a>, MergeError> {
+    let mut operands = Vec::new();
+    let mut base = None;
+    for said in interleave(versions, covers) {
+        if said.version.msn > msn.to_raw() {
             continue;
         }
-        newer = Some(version.msn);
-        folded.push(version);
-    }
-    if floor == Floor::Leaf {
-        while folded.oldest().is_some_and(|oldest| oldest.op == Op::Delete) {
-            folded.drop_oldest();
+        match said.version.op {
+            Op::Merge(operand) => operands.push(operand),
+            Op::Put(value) if operands.is_empty() => return Ok(Seen::Value(value)),
+            Op::Delete if operands.is_empty() => return Ok(Seen::Absent),
+            Op::Put(value) => {
+                base = Some(value);
+                break;
+            }
+            Op::Delete => break,
         }
     }
-    folded
+    if operands.is_empty() {
+        return Ok(Seen::Absent);
+    }
+    let merged = declared(operator)?.apply_all(key, base, operands.into_iter().rev())?;
+    Ok(Seen::Merged(merged))
+}
+
+/// The operator, or the error that says that there is none.
+pub fn declared(operator: Option<&Operator>) -> Result<&Operator, MergeError> {
+    operator.ok_or_else(|| {
+        MergeError::new("the tree's merge operator is not declared; open the tree with it")
+    })
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test may fail so")]
 mod tests {
     use super::*;
 
@@ -134,7 +379,8 @@ mod tests {
     ) -> Vec<u64> {
         let horizon =
             Horizon::new(Msn::from_raw(visible), readers.iter().map(|msn| Msn::from_raw(*msn)));
-        let folded = fold(versions.iter().copied(), &horizon, floor);
+        let rules = Rules { horizon: &horizon, floor, operator: None };
+        let folded = fold(b"k", versions.iter().copied(), &[], rules);
         folded.versions().iter().map(|version| version.msn).collect()
     }
 
@@ -168,7 +414,7 @@ mod tests {
     /// Every reader sees the same before and after, whatever the versions and readers are.
     #[test]
     fn no_reader_can_tell_that_versions_were_folded() {
-        let seen = |versions: &[Version<'static>], at: u64| {
+        let seen = |versions: &[Version<'_>], at: u64| {
             let found = versions.iter().find(|version| version.msn <= at);
             found.filter(|version| version.op != Op::Delete).map(|version| version.msn)
         };
@@ -182,9 +428,173 @@ mod tests {
                 let registered: Vec<u64> = (0..6).filter(|msn| readers >> msn & 1 == 1).collect();
                 let horizon =
                     Horizon::new(Msn::from_raw(5), registered.iter().map(|m| Msn::from_raw(*m)));
-                let folded = fold(versions.iter().copied(), &horizon, Floor::Leaf);
+                let rules = Rules { horizon: &horizon, floor: Floor::Leaf, operator: None };
+                let folded = fold(b"k", versions.iter().copied(), &[], rules);
+                let kept = folded.versions();
                 for at in registered.into_iter().chain([5, 6]) {
-                    assert_eq!(seen(&versions, at), seen(folded.versions(), at));
+                    assert_eq!(seen(&versions, at), seen(&kept, at));
+                }
+            }
+        }
+    }
+
+    /// Adds decimal digits; refuses anything else, and panics at the word.
+    struct Add;
+
+    impl crate::MergeOperator for Add {
+        fn name(&self) -> &str {
+            "add"
+        }
+
+        fn apply(
+            &self,
+            _: &[u8],
+            base: Option<&[u8]>,
+            operand: &[u8],
+        ) -> Result<Vec<u8>, MergeError> {
+            assert_ne!(operand, b"panic");
+            let number = |bytes: &[u8]| {
+                let text = std::str::from_utf8(bytes).ok();
+                text.and_then(|text| text.parse::<u64>().ok()).ok_or("not a number")
+            };
+            let sum = base.map_or(Ok(0), number)? + number(operand)?;
+            Ok(sum.to_string().into_bytes())
+        }
+
+        fn combine(&self, key: &[u8], older: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
+            self.apply(key, Some(older), newer).ok()
+        }
+    }
+
+    fn merge(msn: u64, operand: &'static str) -> Version<'static> {
+        Version { msn, op: Op::Merge(operand.as_bytes()) }
+    }
+
+    fn five(msn: u64) -> Version<'static> {
+        Version { msn, op: Op::Put(b"5") }
+    }
+
+    /// What is left, as text: op, payload, MSN.
+    fn merged(
+        versions: &[Version<'static>],
+        covers: &[u64],
+        readers: &[u64],
+        floor: Floor,
+        operator: Option<&Operator>,
+    ) -> Vec<String> {
+        let readers = readers.iter().map(|msn| Msn::from_raw(*msn));
+        let horizon = Horizon::new(Msn::from_raw(20), readers);
+        let folded = fold(
+            b"k",
+            versions.iter().copied(),
+            covers,
+            Rules { horizon: &horizon, floor, operator },
+        );
+        let text = |version: &Version<'_>| {
+            let sign = ["?", "=", "x", "?", "+"][usize::from(version.op.kind())];
+            format!("{sign}{}@{}", version.op.payload().escape_ascii(), version.msn)
+        };
+        folded.versions().iter().map(text).collect()
+    }
+
+    #[test]
+    fn operands_become_one_and_with_a_value_below_them_a_value() {
+        let add = Operator::new(Add);
+        let add = Some(&add);
+        let two = [merge(9, "2"), merge(8, "1")];
+        assert_eq!(merged(&two, &[], &[], Floor::Buffer, add), ["+3@9"]);
+        assert_eq!(merged(&two, &[], &[], Floor::Leaf, add), ["=3@9"]);
+        let based = [merge(9, "2"), merge(8, "1"), five(4), merge(2, "7")];
+        for floor in [Floor::Buffer, Floor::Leaf] {
+            assert_eq!(merged(&based, &[], &[], floor, add), ["=8@9"]);
+            assert_eq!(merged(&based, &[], &[5], floor, add), ["=8@9", "=5@4"]);
+        }
+        let apart = [merge(9, "2"), merge(8, "1"), merge(2, "7")];
+        assert_eq!(merged(&apart, &[], &[5], Floor::Buffer, add), ["+3@9", "+7@2"]);
+        assert_eq!(merged(&apart, &[], &[5], Floor::Leaf, add), ["=10@9", "=7@2"]);
+        let gone = [merge(9, "2"), delete(8), five(4)];
+        assert_eq!(merged(&gone, &[], &[], Floor::Leaf, add), ["=2@9"]);
+        assert_eq!(merged(&gone, &[], &[5], Floor::Leaf, add), ["=2@9", "=5@4"]);
+    }
+
+    #[test]
+    fn operands_wait_where_the_operator_is_missing_or_fails() {
+        let add = Operator::new(Add);
+        let based = [merge(9, "2"), merge(8, "1"), five(4), five(3)];
+        for floor in [Floor::Buffer, Floor::Leaf] {
+            assert_eq!(merged(&based, &[], &[], floor, None), ["+2@9", "+1@8", "=5@4"]);
+        }
+        for word in ["x", "panic"] {
+            let broken = [merge(9, "2"), merge(8, word), five(4), five(3)];
+            let kept = merged(&broken, &[], &[], Floor::Leaf, Some(&add));
+            assert_eq!(kept, ["+2@9".to_owned(), format!("+{word}@8"), "=5@4".to_owned()]);
+        }
+    }
+
+    #[test]
+    fn a_range_delete_hides_what_is_older_and_is_not_written_for_the_key() {
+        let add = Operator::new(Add);
+        let add = Some(&add);
+        let around = [five(9), five(4)];
+        assert_eq!(merged(&around, &[6], &[], Floor::Buffer, None), ["=5@9"]);
+        assert_eq!(merged(&around, &[6], &[7], Floor::Buffer, None), ["=5@9"]);
+        assert_eq!(merged(&around, &[6], &[5, 7], Floor::Buffer, None), ["=5@9", "=5@4"]);
+        assert_eq!(merged(&around, &[6], &[5, 7], Floor::Leaf, None), ["=5@9", "x@6", "=5@4"]);
+        assert!(merged(&[five(4)], &[6], &[], Floor::Buffer, None).is_empty());
+        assert!(merged(&[five(4)], &[6], &[], Floor::Leaf, None).is_empty());
+        let counted = [merge(9, "2"), five(4)];
+        assert_eq!(merged(&counted, &[6], &[], Floor::Buffer, add), ["=2@9"]);
+        assert_eq!(merged(&counted, &[6], &[], Floor::Buffer, None), ["+2@9"]);
+        assert_eq!(merged(&counted, &[6], &[], Floor::Leaf, None), ["+2@9"]);
+    }
+
+    /// Whatever was said, and wherever readers are: with range deletes and operands too, every
+    /// reader sees the same before and after, and again after a second fold further down.
+    #[test]
+    fn no_reader_can_tell_that_operands_were_merged() {
+        let add = Operator::new(Add);
+        let said = |code: u32, msn: u64| match code {
+            0 => Some(merge(msn, "1")),
+            1 => Some(five(msn)),
+            2 => Some(delete(msn)),
+            _ => None,
+        };
+        for shape in 0u32..5u32.pow(4) {
+            let code = |place: u32| shape / 5u32.pow(place) % 5;
+            let versions: Vec<_> =
+                (0..4).rev().filter_map(|place| said(code(place), u64::from(place) + 1)).collect();
+            let covers: Vec<u64> = (0..4)
+                .rev()
+                .filter(|place| code(*place) == 3)
+                .map(|place| place + 1)
+                .map(u64::from)
+                .collect();
+            for readers in 0u64..1 << 5 {
+                let registered: Vec<Msn> =
+                    (0..5).filter(|msn| readers >> msn & 1 == 1).map(Msn::from_raw).collect();
+                let horizon = Horizon::new(Msn::from_raw(4), registered.iter().copied());
+                for (floor, operator) in [
+                    (Floor::Buffer, Some(&add)),
+                    (Floor::Buffer, None),
+                    (Floor::Leaf, Some(&add)),
+                    (Floor::Leaf, None),
+                ] {
+                    let rules = Rules { horizon: &horizon, floor, operator };
+                    let folded = fold(b"k", versions.iter().copied(), &covers, rules);
+                    // A leaf keeps no range delete; a buffer keeps them beside the rows.
+                    let beside: &[u64] = if floor == Floor::Leaf { &[] } else { &covers };
+                    for at in registered.iter().copied().chain([Msn::from_raw(4), Msn::from_raw(9)])
+                    {
+                        let before = see(b"k", versions.iter().copied(), &covers, at, Some(&add));
+                        let kept = folded.versions();
+                        let after = see(b"k", kept.iter().copied(), beside, at, Some(&add));
+                        let value = |seen: Result<Seen<'_>, MergeError>| match seen.unwrap() {
+                            Seen::Absent => None,
+                            Seen::Value(value) => Some(value.to_vec()),
+                            Seen::Merged(value) => Some(value),
+                        };
+                        assert_eq!(value(before), value(after), "{versions:?} {covers:?} at {at}");
+                    }
                 }
             }
         }

@@ -23,6 +23,7 @@ pub mod merge_iter;
 mod message;
 pub mod node;
 pub mod node_image;
+mod operator;
 pub mod page;
 pub mod run;
 pub mod segment;
@@ -32,6 +33,7 @@ mod storage;
 pub mod superblock;
 #[cfg(test)]
 mod testing;
+pub mod tombstone;
 pub mod wal_frame;
 pub mod wal_record;
 mod zeros;
@@ -47,6 +49,7 @@ pub use filter::Filter;
 pub use ids::{BlockId, DatabaseId, Epoch, Extent, GenerationId, Lsn, Msn, SegmentId, TreeId};
 pub use message::{KEY_BYTES_MAX, Op, OpKind, VALUE_BYTES_MAX, Version};
 pub use node::Violation;
+pub use operator::{MergeError, MergeOperator, Operator};
 pub use page::{Page, PageBuilder, Versions};
 pub use segment_image::{
     EncodedSegment, MetaPlace, SegmentIdentity, SegmentMeta, decode_meta, decode_page,
@@ -55,6 +58,7 @@ pub use segment_image::{
 pub use space_map_image::{decode_space_map, encode_space_map};
 pub use storage::{LockError, Storage, StorageFile, StorageLock};
 pub use superblock::{BlobPlace, Superblock, SuperblockError};
+pub use tombstone::{Tombstone, Tombstones};
 pub use wal_frame::{
     FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind, WAL_HEADER_BYTES, WalHeader,
     begin_frame, decode_frame, finish_frame, later_knowledge,

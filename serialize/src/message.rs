@@ -7,13 +7,15 @@ pub enum Op<'a> {
     Put(&'a [u8]),
     /// The key is absent from here on.
     Delete,
+    /// The key's value is changed by this operand, as the tree's merge operator says.
+    Merge(&'a [u8]),
 }
 
 impl<'a> Op<'a> {
     /// The bytes that the op carries.
     pub fn payload(self) -> &'a [u8] {
         match self {
-            Op::Put(value) => value,
+            Op::Put(bytes) | Op::Merge(bytes) => bytes,
             Op::Delete => &[],
         }
     }
@@ -23,6 +25,7 @@ impl<'a> Op<'a> {
         match self {
             Op::Put(_) => OpKind::PUT,
             Op::Delete => OpKind::DELETE,
+            Op::Merge(_) => OpKind::MERGE,
         }
     }
 
@@ -32,12 +35,14 @@ impl<'a> Op<'a> {
         match kind {
             OpKind::PUT => Some(Op::Put(payload)),
             OpKind::DELETE if payload.is_empty() => Some(Op::Delete),
+            OpKind::MERGE => Some(Op::Merge(payload)),
             _ => None,
         }
     }
 }
 
-/// The numbers of the ops on disk. 3 (`PutRef`), 4 (`Merge`) and 5 (`DeleteRange`) are reserved.
+/// The numbers of the ops on disk. 3 (`PutRef`) is reserved; range deletes are no ops of a key and
+/// have a place of their own, see [`Tombstones`](crate::tombstone::Tombstones).
 pub struct OpKind;
 
 impl OpKind {
@@ -45,6 +50,8 @@ impl OpKind {
     pub const PUT: u8 = 1;
     /// [`Op::Delete`].
     pub const DELETE: u8 = 2;
+    /// [`Op::Merge`].
+    pub const MERGE: u8 = 4;
 }
 
 /// One version of a key: when it was said, and what.

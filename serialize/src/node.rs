@@ -12,11 +12,11 @@
 //! 3. a child is one lower than its parent, and a leaf has height 0;
 //! 4. what an edge buffers lies within the edge's bounds, after clipping;
 //! 5. overlapping runs of one buffer have disjoint MSN intervals in list order;
-//! 6. a leaf's references are unclipped.
+//! 6. a leaf's references are unclipped, and it holds no range delete.
 //!
 //! Nodes are immutable: a change makes a new node and a new handle with the same [`BlockId`].
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -43,13 +43,30 @@ pub struct Edge {
     pub child: Arc<Handle>,
     buffer: Vec<Arc<Run>>,
     bytes: u64,
+    /// What readers had to do because of the buffer, in bytes; shared by all versions of the edge
+    /// until the buffer moves down. It is not stored.
+    work: Arc<AtomicU64>,
 }
 
 impl Edge {
-    /// An edge to `child` with `buffer`, oldest run first.
+    /// An edge to `child` with `buffer`, oldest run first, and no work done on it.
     pub fn new(child: Arc<Handle>, buffer: Vec<Arc<Run>>) -> Edge {
+        Edge::with_work(child, buffer, Arc::default())
+    }
+
+    fn with_work(child: Arc<Handle>, buffer: Vec<Arc<Run>>, work: Arc<AtomicU64>) -> Edge {
         let bytes = buffer.iter().map(|run| run.bytes()).fold(0, u64::saturating_add);
-        Edge { child, buffer, bytes }
+        Edge { child, buffer, bytes, work }
+    }
+
+    /// Charges a reader's work to the buffer, in bytes.
+    pub fn charge_work(&self, bytes: u64) {
+        self.work.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The bytes of work that readers had because of the buffer since it was last moved.
+    pub fn work(&self) -> u64 {
+        self.work.load(Ordering::Relaxed)
     }
 
     /// The waiting runs, oldest first.
@@ -65,14 +82,14 @@ impl Edge {
     /// The same buffer above another child (or another version of it).
     #[must_use]
     pub fn with_child(&self, child: Arc<Handle>) -> Edge {
-        Edge { child, buffer: self.buffer.clone(), bytes: self.bytes }
+        Edge { child, ..self.clone() }
     }
 
     /// The same child with `run` appended as the newest.
     #[must_use]
     pub fn with_run(&self, run: Arc<Run>) -> Edge {
         let buffer = self.buffer.iter().cloned().chain([run]).collect();
-        Edge::new(self.child.clone(), buffer)
+        Edge::with_work(self.child.clone(), buffer, self.work.clone())
     }
 
     /// The same child without the `count` oldest runs.
@@ -202,18 +219,12 @@ pub fn check_buffer(edge: &Edge, bounds: &Bounds) -> Result<(), Violation> {
     }
     for (index, newer) in edge.buffer().iter().enumerate() {
         for older in edge.buffer().iter().take(index) {
-            if older.newest() >= newer.oldest() && overlap(older, newer) {
+            if older.newest() >= newer.oldest() && older.overlaps(newer) {
                 return Err(Violation("overlapping runs of a buffer are not in MSN order"));
             }
         }
     }
     Ok(())
-}
-
-fn overlap(one: &Run, other: &Run) -> bool {
-    let meets =
-        |left: &SegmentRef, right: &SegmentRef| !left.is_before(right) && !right.is_before(left);
-    one.segments().iter().any(|left| other.segments().iter().any(|right| meets(left, right)))
 }
 
 /// A node: what an image on disk says, with handles where the image names blocks.
@@ -247,8 +258,14 @@ impl Node {
     pub fn memory(&self) -> usize {
         const EDGE: usize = size_of::<Edge>() + size_of::<Handle>() + size_of::<Image>() + 96;
         const SEGMENT: usize = size_of::<SegmentRef>() + 320;
+        let deletes = |edge: &Arc<Edge>| -> u64 {
+            edge.buffer.iter().map(|run| run.tombstones().bytes()).sum()
+        };
         let edges = match self {
-            Node::Internal(node) => node.edges.len() * EDGE,
+            Node::Internal(node) => {
+                let deletes: u64 = node.edges.iter().map(deletes).sum();
+                node.edges.len() * EDGE + usize::try_from(deletes).unwrap_or(usize::MAX / 2)
+            }
             Node::Leaf(_) => 0,
         };
         edges + self.segments().count() * SEGMENT + size_of::<Node>()
@@ -269,6 +286,9 @@ impl Node {
                 run.check()?;
                 if !run.is_within(bounds) {
                     return Err(Violation("a leaf reaches beyond its bounds"));
+                }
+                if !run.tombstones().is_empty() {
+                    return Err(Violation("a leaf holds a range delete"));
                 }
                 if run.segments().iter().any(SegmentRef::is_clipped) {
                     return Err(Violation("a leaf's reference to a segment is clipped"));

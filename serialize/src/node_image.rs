@@ -5,7 +5,9 @@
 //!   leaf       run
 //!   internal   edge count, pivots (edge count - 1), edges
 //! edge     child block id, run count, runs oldest to newest
-//! run      oldest MSN, newest MSN, segment count, references
+//! run      oldest MSN, newest MSN, segment count, references, piece count, pieces
+//! piece    of range deletes: lower key, flag u8, [upper key], MSN count,
+//!          MSNs newest first as the distance from the newest MSN of the run
 //! ref      segment id, base MSN, extent, meta place, rows, bytes, content,
 //!          first key, last key, clip flags, [lower], [upper], rows and bytes referred to
 //! ```
@@ -27,6 +29,7 @@ use crate::node::{Edge, Handle, Internal, Node};
 use crate::run::{Bounds, Run, SegmentRef};
 use crate::segment::{Content, Key, Segment, SegmentFacts, SegmentPlace};
 use crate::segment_image::MetaPlace;
+use crate::tombstone::{Tombstone, Tombstones};
 use crate::{BlockId, Corruption, Extent, KEY_BYTES_MAX, Msn, SegmentId};
 
 /// More edges than any node has; bounds what a decoder believes.
@@ -127,6 +130,32 @@ fn encode_run(out: &mut Vec<u8>, run: &Run) {
     out.put_varint(run.newest().to_raw());
     out.put_varint(run.segments().len() as u64);
     run.segments().iter().for_each(|part| encode_segment_ref(out, part));
+    out.put_varint(run.tombstones().pieces().len() as u64);
+    run.tombstones().pieces().iter().for_each(|piece| encode_piece(out, run.newest(), piece));
+}
+
+fn encode_piece(out: &mut Vec<u8>, newest: Msn, piece: &Tombstone) {
+    out.put_bytes(&piece.lower);
+    out.put_u8(u8::from(piece.upper.is_some()));
+    piece.upper.iter().for_each(|upper| out.put_bytes(upper));
+    out.put_varint(piece.msns.len() as u64);
+    piece.msns.iter().for_each(|msn| out.put_varint(newest.to_raw() - msn));
+}
+
+fn decode_piece(decoder: &mut Decoder<'_>, newest: Msn) -> Result<Tombstone, Corruption> {
+    let lower = decode_key(decoder)?;
+    let upper = match decoder.u8()? {
+        0 => None,
+        1 => Some(decode_key(decoder)?),
+        _ => return Err(decoder.broken("a range delete has unknown flags")),
+    };
+    let count = decoder.count(decoder.remaining())?;
+    let broken = decoder.broken("a range delete is newer than its run");
+    let msn = |decoder: &mut Decoder<'_>| {
+        newest.to_raw().checked_sub(decoder.varint()?).ok_or_else(|| broken.clone())
+    };
+    let msns = (0..count).map(|_| msn(decoder)).collect::<Result<_, _>>()?;
+    Ok(Tombstone { lower, upper, msns })
 }
 
 fn decode_run(decoder: &mut Decoder<'_>, pool: &mut SegmentPool) -> Result<Run, Corruption> {
@@ -145,7 +174,14 @@ fn decode_run(decoder: &mut Decoder<'_>, pool: &mut SegmentPool) -> Result<Run, 
     if parts.iter().any(|part| part.is_below(part.first())) {
         return Err(decoder.broken("a reference to a segment is clipped to nothing"));
     }
-    Ok(Run::new(parts, oldest, newest))
+    let count = decoder.count(decoder.remaining())?;
+    let pieces = (0..count).map(|_| decode_piece(decoder, newest)).collect::<Result<_, _>>()?;
+    let tombstones = Tombstones::new(pieces);
+    if tombstones.interval().is_some_and(|(first, _)| first < oldest) {
+        return Err(decoder.broken("a range delete is older than its run"));
+    }
+    tombstones.check().map_err(|broken| decoder.broken(broken.0))?;
+    Ok(Run::new(parts, oldest, newest).with_tombstones(tombstones))
 }
 
 const CLIPPED_BELOW: u8 = 1;

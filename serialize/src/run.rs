@@ -2,16 +2,21 @@
 //!
 //! ```text
 //! run    [ segment 7: a..f | segment 9: g..m, clipped to g..k | segment 12: n..z ]
+//!        [ range deletes: c..p @12 ]
 //! ```
+//!
+//! Range deletes stand beside the segments, not in them, and are consulted whatever a filter says.
 //!
 //! Invariants, checked by [`Run::check`]:
 //! 1. references ascend and do not overlap, after clipping;
 //! 2. no reference is clipped to nothing that its bounds can tell;
-//! 3. every MSN lies between `oldest` and `newest`.
+//! 3. every MSN lies between `oldest` and `newest`;
+//! 4. range deletes are sorted and disjoint, see [`Tombstones`].
 
 use std::sync::Arc;
 
 use crate::segment::{Key, Segment};
+use crate::tombstone::Tombstones;
 use crate::{Msn, Violation};
 
 /// A stretch of keys: from `lower` on, up to but without `upper`.
@@ -32,6 +37,21 @@ impl Bounds {
     /// Whether `key` lies within.
     pub fn contains(&self, key: &[u8]) -> bool {
         *self.lower <= *key && self.upper.as_ref().is_none_or(|upper| *key < **upper)
+    }
+
+    /// Whether no key lies within.
+    pub fn is_empty(&self) -> bool {
+        self.upper.as_ref().is_some_and(|upper| *upper <= self.lower)
+    }
+
+    /// The keys that lie within both.
+    #[must_use]
+    pub fn intersection(&self, other: &Bounds) -> Bounds {
+        let upper = match (&self.upper, &other.upper) {
+            (Some(one), Some(other)) => Some(one.min(other).clone()),
+            (one, other) => one.clone().or_else(|| other.clone()),
+        };
+        Bounds { lower: (&self.lower).max(&other.lower).clone(), upper }
     }
 }
 
@@ -113,6 +133,28 @@ impl SegmentRef {
         Some(part)
     }
 
+    /// Bounds that hold every key referred to, and are within those of the reference.
+    pub fn bounds(&self) -> Bounds {
+        let behind = || self.last().iter().copied().chain([0]).collect();
+        let upper = self.upper.clone().unwrap_or_else(behind);
+        Bounds { lower: Key::from(self.first()), upper: Some(upper) }
+    }
+
+    /// What is left outside `gone`, which ascend and do not overlap; the reference itself when that
+    /// is everything.
+    pub fn without(&self, gone: &[Bounds]) -> Vec<SegmentRef> {
+        let mut left = Vec::new();
+        let mut rest = Some(self.clone());
+        for hole in gone {
+            let Some(part) = rest.take() else { break };
+            let before = Bounds { lower: Key::from([]), upper: Some(hole.lower.clone()) };
+            left.extend(part.clip(&before));
+            rest = hole.upper.clone().and_then(|lower| part.clip(&Bounds { lower, upper: None }));
+        }
+        left.extend(rest);
+        left
+    }
+
     /// Recomputes the size from the directory; where that is not resident, half of what it was.
     fn estimate(&mut self, whole: &SegmentRef) {
         if self.lower == whole.lower && self.upper == whole.upper {
@@ -137,6 +179,7 @@ impl SegmentRef {
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     segments: Vec<SegmentRef>,
+    tombstones: Tombstones,
     oldest: Msn,
     newest: Msn,
     bytes: u64,
@@ -149,9 +192,24 @@ impl Run {
         // Saturating, since the numbers may come from disk.
         let bytes = segments.iter().map(|part| part.bytes).fold(0, u64::saturating_add);
         let rows = segments.iter().map(|part| part.rows).fold(0, u64::saturating_add);
-        let run = Run { segments, oldest, newest, bytes, rows };
+        let tombstones = Tombstones::default();
+        let run = Run { segments, tombstones, oldest, newest, bytes, rows };
         debug_assert_eq!(run.check(), Ok(()));
         run
+    }
+
+    /// The run with range deletes besides, which count as bytes.
+    #[must_use]
+    pub fn with_tombstones(mut self, tombstones: Tombstones) -> Run {
+        self.bytes = self.bytes.saturating_add(tombstones.bytes());
+        self.tombstones = tombstones;
+        debug_assert_eq!(self.check(), Ok(()));
+        self
+    }
+
+    /// Its range deletes.
+    pub fn tombstones(&self) -> &Tombstones {
+        &self.tombstones
     }
 
     /// The references, ascending.
@@ -179,9 +237,9 @@ impl Run {
         self.rows
     }
 
-    /// Whether it refers to nothing.
+    /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty()
+        self.segments.is_empty() && self.tombstones.is_empty()
     }
 
     /// The one reference in which `key` could be.
@@ -190,23 +248,28 @@ impl Run {
         self.segments.get(next).filter(|part| part.covers(key))
     }
 
-    /// A key at or below every key.
+    /// A key at or below every key that it says something of.
     pub fn first(&self) -> Option<&[u8]> {
-        self.segments.first().map(SegmentRef::first)
+        let rows = self.segments.first().map(SegmentRef::first);
+        let deleted = self.tombstones.pieces().first().map(|piece| &*piece.lower);
+        rows.into_iter().chain(deleted).min()
     }
 
     /// The part within `bounds`; `None` when that is nothing.
     pub fn clip(&self, bounds: &Bounds) -> Option<Run> {
         let parts: Vec<_> = self.segments.iter().filter_map(|part| part.clip(bounds)).collect();
-        (!parts.is_empty()).then(|| Run::new(parts, self.oldest, self.newest))
+        let run = Run::new(parts, self.oldest, self.newest);
+        let run = run.with_tombstones(self.tombstones.clip(bounds));
+        (!run.is_empty()).then_some(run)
     }
 
     /// Whether all of it lies within `bounds`, as far as can be told without reading.
     pub fn is_within(&self, bounds: &Bounds) -> bool {
-        self.segments.iter().all(|part| {
+        let rows_are = self.segments.iter().all(|part| {
             let ends_within = bounds.upper.as_ref().is_none_or(|upper| part.is_below(upper));
             *bounds.lower <= *part.first() && ends_within
-        })
+        });
+        rows_are && self.tombstones.is_within(bounds)
     }
 
     /// Checks the invariants of the module's head, as far as they show without reading pages.
@@ -224,7 +287,28 @@ impl Run {
         if self.oldest > self.newest || self.segments.iter().any(|part| part.base > self.newest) {
             return Err(Violation("the MSN interval of a run is not one"));
         }
-        Ok(())
+        let outside = |(oldest, newest)| oldest < self.oldest || newest > self.newest;
+        if self.tombstones.interval().is_some_and(outside) {
+            return Err(Violation("a range delete lies outside the MSN interval of its run"));
+        }
+        self.tombstones.check()
+    }
+
+    /// Whether the two have a key in common, as far as can be told without reading.
+    pub fn overlaps(&self, other: &Run) -> bool {
+        let meets = |left: &SegmentRef, right: &SegmentRef| {
+            !left.is_before(right) && !right.is_before(left)
+        };
+        let covers = |covering: &Run, covered: &Run| {
+            covering.tombstones.pieces().iter().any(|piece| {
+                let bounds = piece.bounds();
+                let rows = covered.segments.iter().any(|part| part.clip(&bounds).is_some());
+                rows || !covered.tombstones.clip(&bounds).is_empty()
+            })
+        };
+        let rows =
+            self.segments.iter().any(|left| other.segments.iter().any(|right| meets(left, right)));
+        rows || covers(self, other) || covers(other, self)
     }
 }
 
@@ -248,7 +332,8 @@ mod tests {
     /// A run that nobody has checked.
     fn run(segments: Vec<SegmentRef>, oldest: u64, newest: u64) -> Run {
         let (oldest, newest) = (Msn::from_raw(oldest), Msn::from_raw(newest));
-        Run { segments, oldest, newest, bytes: 0, rows: 0 }
+        let tombstones = Tombstones::default();
+        Run { segments, tombstones, oldest, newest, bytes: 0, rows: 0 }
     }
 
     fn bounds(lower: &str, upper: &str) -> Bounds {
@@ -292,6 +377,26 @@ mod tests {
         let bounds_of = |part: SegmentRef| (part.lower, part.upper);
         let expected = (Some(Key::from(&b"f"[..])), Some(Key::from(&b"q"[..])));
         assert_eq!(twice.map(bounds_of), Some(expected));
+    }
+
+    #[test]
+    fn holes_leave_what_lies_between_them() {
+        let left = |holes: &[Bounds]| {
+            let text = |key: &[u8]| key.escape_ascii().to_string();
+            let part = part("b", "m").without(holes);
+            part.iter()
+                .map(|part| (text(part.first()), part.upper.as_deref().map(text)))
+                .collect::<Vec<_>>()
+        };
+        let (from, to) = (|key: &str| key.to_owned(), |key: &str| Some(key.to_owned()));
+        assert_eq!(left(&[]), [(from("b"), None)]);
+        assert_eq!(left(&[bounds("n", "p")]), [(from("b"), None)]);
+        assert_eq!(
+            left(&[bounds("d", "f"), bounds("f", "h")]),
+            [(from("b"), to("d")), (from("h"), None)]
+        );
+        assert_eq!(left(&[bounds("a", "d"), bounds("k", "z")]), [(from("d"), to("k"))]);
+        assert!(left(&[Bounds::all()]).is_empty());
     }
 
     #[test]

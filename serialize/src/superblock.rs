@@ -32,7 +32,7 @@ use crate::ids::{BlockId, DatabaseId, Epoch, Extent, GenerationId, Lsn, Msn, Seg
 use crate::zeros::is_zero;
 
 /// The version of everything on disk.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// The length of one slot.
 pub const SLOT_BYTES: usize = 4096;
 /// The length of both slots together; extents start behind them.
@@ -112,11 +112,11 @@ impl Session {
 pub enum SuperblockError {
     /// They are not the start of a block file of ours.
     NotOurs,
-    /// A later version of this library wrote them.
-    NewerVersion {
+    /// Another version of this library wrote them, in a format that this one does not read.
+    OtherVersion {
         /// The version that they name.
         found: u32,
-        /// The newest version that this library knows.
+        /// The version that this library reads and writes.
         known: u32,
     },
     /// They were a superblock, but are damaged.
@@ -165,11 +165,8 @@ pub fn decode_slot(bytes: &[u8]) -> Result<Superblock, SuperblockError> {
     let corrupt = SuperblockError::Corrupt;
     check_sum(bytes).map_err(corrupt)?;
     let found = decoder.u32().map_err(corrupt)?;
-    if found > FORMAT_VERSION {
-        return Err(SuperblockError::NewerVersion { found, known: FORMAT_VERSION });
-    }
-    if found < FORMAT_VERSION {
-        return Err(corrupt(decoder.broken("there was no such version")));
+    if found != FORMAT_VERSION {
+        return Err(SuperblockError::OtherVersion { found, known: FORMAT_VERSION });
     }
     let superblock = read_fields(&mut decoder).map_err(corrupt)?;
     check(&superblock, &decoder).map_err(corrupt)?;
@@ -182,8 +179,8 @@ pub fn decode_slot(bytes: &[u8]) -> Result<Superblock, SuperblockError> {
 pub fn choose(slots: [&[u8]; 2]) -> Result<Superblock, SuperblockError> {
     let [even, odd] = slots;
     match (decode_own_slot(even, 0), decode_own_slot(odd, 1)) {
-        (Err(error @ SuperblockError::NewerVersion { .. }), _)
-        | (_, Err(error @ SuperblockError::NewerVersion { .. })) => Err(error),
+        (Err(error @ SuperblockError::OtherVersion { .. }), _)
+        | (_, Err(error @ SuperblockError::OtherVersion { .. })) => Err(error),
         (Ok(even), Ok(odd)) if even.database != odd.database => {
             let rule = "its slots name different databases";
             Err(SuperblockError::Corrupt(Corruption::new(WHAT, 0, rule)))
@@ -317,10 +314,10 @@ impl fmt::Display for SuperblockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SuperblockError::NotOurs => write!(f, "this is not a sapwood database"),
-            SuperblockError::NewerVersion { found, known } => write!(
+            SuperblockError::OtherVersion { found, known } => write!(
                 f,
-                "the database has format version {found}, and this library knows versions up to \
-                 {known}"
+                "the database has format version {found}, and this library reads version {known}; \
+                 open it with the library that wrote it"
             ),
             SuperblockError::Corrupt(corruption) => corruption.fmt(f),
         }
@@ -331,7 +328,7 @@ impl std::error::Error for SuperblockError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             SuperblockError::Corrupt(corruption) => Some(corruption),
-            SuperblockError::NotOurs | SuperblockError::NewerVersion { .. } => None,
+            SuperblockError::NotOurs | SuperblockError::OtherVersion { .. } => None,
         }
     }
 }
@@ -412,7 +409,7 @@ mod tests {
     #[test]
     fn a_newer_version_refuses_even_beside_a_valid_slot() {
         let newer = changed(9, 8, &7u32.to_le_bytes());
-        let error = SuperblockError::NewerVersion { found: 7, known: 1 };
+        let error = SuperblockError::OtherVersion { found: 7, known: 2 };
         assert_eq!(choose([&superblock(8).encode(), &newer]), Err(error.clone()));
         assert_eq!(choose([&ZEROS, &newer]), Err(error));
     }
@@ -452,8 +449,9 @@ mod tests {
     fn errors_are_sentences() {
         assert_eq!(SuperblockError::NotOurs.to_string(), "this is not a sapwood database");
         assert_eq!(
-            SuperblockError::NewerVersion { found: 3, known: 1 }.to_string(),
-            "the database has format version 3, and this library knows versions up to 1"
+            SuperblockError::OtherVersion { found: 3, known: 2 }.to_string(),
+            "the database has format version 3, and this library reads version 2; open it with the \
+             library that wrote it"
         );
     }
 
@@ -463,7 +461,6 @@ mod tests {
         assert_eq!(rule(&changed(1, CATALOG_OFFSET + 96, &[1])), "unused bytes are not zero");
         assert_eq!(rule(&changed(1, CHECKSUM_OFFSET - 1, &[1])), "unused bytes are not zero");
         assert_eq!(rule(&changed(1, CATALOG_OFFSET + 32, &[1])), "an empty place is not all zero");
-        assert_eq!(rule(&changed(1, 8, &[0])), "there was no such version");
         let session = rule(&changed(1, CATALOG_OFFSET - 8, &[2]));
         assert_eq!(session, "its session is of no known kind");
         let counter = rule(&changed(1, 32, &u64::MAX.to_le_bytes()));

@@ -49,7 +49,7 @@ pub(crate) fn as_versions(versions: &[(u64, Option<Vec<u8>>)]) -> Vec<Version<'_
 pub(crate) fn rows_of(page: &Page) -> Rows {
     let row = |row| {
         let versions = page.versions(row).map(|version| match version.op {
-            Op::Put(value) => (version.msn, Some(value.to_vec())),
+            Op::Put(value) | Op::Merge(value) => (version.msn, Some(value.to_vec())),
             Op::Delete => (version.msn, None),
         });
         (page.key(row).to_vec(), versions.collect())

@@ -5,10 +5,13 @@
 //!               payload length varint | payload
 //! create tree   2 u8 | tree varint | name length varint | name, UTF-8
 //! drop tree     3 u8 | tree varint
+//! delete range  4 u8 | tree varint | lower length varint | lower |
+//!               flag u8: 1 if there is an upper end | [upper length varint | upper]
+//! operator      5 u8 | tree varint | name length varint | name, UTF-8 | version u32
 //! ```
 //!
-//! Only writes are messages: the first one of a frame has the MSN that the frame's head names, each
-//! further one the next.
+//! Only writes and range deletes are messages: the first one of a frame has the MSN that the
+//! frame's head names, each further one the next.
 //!
 //! Invariants:
 //! 1. records lie back to back and fill the payload;
@@ -27,6 +30,10 @@ const WRITE: u8 = 1;
 const CREATE_TREE: u8 = 2;
 /// The number of [`Record::DropTree`].
 const DROP_TREE: u8 = 3;
+/// The number of [`Record::DeleteRange`].
+const DELETE_RANGE: u8 = 4;
+/// The number of [`Record::Operator`].
+const OPERATOR: u8 = 5;
 
 /// One thing that was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +59,24 @@ pub enum Record<'a> {
         /// The tree.
         tree: TreeId,
     },
+    /// A message about all keys from `lower` up to but without `upper`; takes an MSN.
+    DeleteRange {
+        /// The tree that it is for.
+        tree: TreeId,
+        /// The first key deleted.
+        lower: &'a [u8],
+        /// The first key behind; `None` for no end.
+        upper: Option<&'a [u8]>,
+    },
+    /// A tree's merge operator was declared.
+    Operator {
+        /// The tree.
+        tree: TreeId,
+        /// The operator's name.
+        name: &'a str,
+        /// The operator's version.
+        version: u32,
+    },
 }
 
 /// Appends a record to the payload of a frame.
@@ -74,6 +99,19 @@ pub fn encode_record(out: &mut Vec<u8>, record: &Record<'_>) {
         Record::DropTree { tree } => {
             out.put_u8(DROP_TREE);
             out.put_varint(tree.to_raw());
+        }
+        Record::DeleteRange { tree, lower, upper } => {
+            out.put_u8(DELETE_RANGE);
+            out.put_varint(tree.to_raw());
+            out.put_bytes(lower);
+            out.put_u8(u8::from(upper.is_some()));
+            upper.iter().for_each(|upper| out.put_bytes(upper));
+        }
+        Record::Operator { tree, name, version } => {
+            out.put_u8(OPERATOR);
+            out.put_varint(tree.to_raw());
+            out.put_bytes(name.as_bytes());
+            out.put_u32(*version);
         }
     }
 }
@@ -113,20 +151,41 @@ fn read_record<'a>(payload: &mut Decoder<'a>) -> Result<Record<'a>, Corruption> 
     match number {
         WRITE => read_write(payload, tree),
         CREATE_TREE => {
-            let name = std::str::from_utf8(payload.bytes()?);
-            let name = name.map_err(|_| start.broken("a name is not UTF-8"))?;
+            let name = read_name(payload)?;
             Ok(Record::CreateTree { tree, name })
         }
         DROP_TREE => Ok(Record::DropTree { tree }),
+        DELETE_RANGE => {
+            let lower = read_key(payload)?;
+            let upper = match payload.u8()? {
+                0 => None,
+                1 => Some(read_key(payload)?),
+                _ => return Err(start.broken("a range delete has unknown flags")),
+            };
+            Ok(Record::DeleteRange { tree, lower, upper })
+        }
+        OPERATOR => {
+            let (name, version) = (read_name(payload)?, payload.u32()?);
+            Ok(Record::Operator { tree, name, version })
+        }
         _ => Err(start.broken("the kind of a record is unknown")),
     }
+}
+
+fn read_name<'a>(payload: &mut Decoder<'a>) -> Result<&'a str, Corruption> {
+    let start = *payload;
+    std::str::from_utf8(payload.bytes()?).map_err(|_| start.broken("a name is not UTF-8"))
+}
+
+fn read_key<'a>(payload: &mut Decoder<'a>) -> Result<&'a [u8], Corruption> {
+    let key_bytes = payload.count(KEY_BYTES_MAX.min(payload.remaining()))?;
+    payload.take(key_bytes)
 }
 
 fn read_write<'a>(payload: &mut Decoder<'a>, tree: TreeId) -> Result<Record<'a>, Corruption> {
     let start = *payload;
     let kind = payload.u8()?;
-    let key_bytes = payload.count(KEY_BYTES_MAX.min(payload.remaining()))?;
-    let key = payload.take(key_bytes)?;
+    let key = read_key(payload)?;
     let value_bytes = payload.count(VALUE_BYTES_MAX.min(payload.remaining()))?;
     let op = Op::from_parts(kind, payload.take(value_bytes)?);
     let op = op.ok_or_else(|| start.broken("the kind of an op is unknown"))?;
@@ -155,6 +214,10 @@ mod tests {
             Record::Write { tree, key: b"k", op: Op::Put(b"v") },
             Record::Write { tree, key: b"", op: Op::Put(b"") },
             Record::Write { tree, key: b"k", op: Op::Delete },
+            Record::Write { tree, key: b"k", op: Op::Merge(b"+1") },
+            Record::DeleteRange { tree, lower: b"a", upper: Some(b"b") },
+            Record::DeleteRange { tree, lower: b"", upper: None },
+            Record::Operator { tree, name: "add", version: 3 },
             Record::DropTree { tree },
         ];
         let payload = encode(&records);
@@ -176,7 +239,7 @@ mod tests {
     #[test]
     fn a_name_is_utf_8() {
         let read: Vec<_> = Records::new(&[CREATE_TREE, 1, 1, 0xff]).collect();
-        assert_eq!(read, [Err(Corruption::new("log record", 0, "a name is not UTF-8"))]);
+        assert_eq!(read, [Err(Corruption::new("log record", 2, "a name is not UTF-8"))]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod cli;
 mod crash;
 mod faults;
 mod hostile;
+mod messages;
 mod model;
 mod refusals;
 mod scenarios;

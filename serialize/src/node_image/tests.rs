@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::TreeId;
 use crate::catalog_image::{
-    CatalogTree, CompressionOption, TreeOptions, decode_catalog, encode_catalog,
+    CatalogTree, CompressionOption, OperatorName, TreeOptions, decode_catalog, encode_catalog,
 };
 
 fn place_of(block: BlockId) -> Option<NodePlace> {
@@ -43,7 +43,15 @@ fn edge(block: u64, height: u8, runs: Vec<Arc<Run>>) -> Arc<Edge> {
     Arc::new(Edge::new(Arc::new(Handle::on_disk(block, height, place)), runs))
 }
 
-/// Two edges that share a clipped segment, and one that is empty.
+/// A run of nothing but range deletes.
+fn deletes(lower: &[u8], upper: Option<&[u8]>) -> Arc<Run> {
+    let upper = upper.map(Key::from);
+    let piece = Tombstone { lower: Key::from(lower), upper, msns: Arc::new([8, 7]) };
+    let (oldest, newest) = (Msn::from_raw(6), Msn::from_raw(9));
+    Arc::new(Run::new(Vec::new(), oldest, newest).with_tombstones(Tombstones::new(vec![piece])))
+}
+
+/// Two edges that share a clipped segment, and one below which everything was deleted.
 fn internal() -> Node {
     let shared = part(4, b"a", b"z");
     let low = Bounds { lower: Key::from([]), upper: Some(Key::from(&b"m"[..])) };
@@ -55,7 +63,7 @@ fn internal() -> Node {
             vec![run_of(vec![part(2, b"b", b"c")], 3, 5), run(vec![shared.clip(&low).unwrap()])],
         ),
         edge(12, 0, vec![run(vec![shared.clip(&high).unwrap()])]),
-        edge(13, 0, Vec::new()),
+        edge(13, 0, vec![deletes(b"u", None)]),
     ];
     let pivots = vec![Key::from(&b"m"[..]), Key::from(&b"t"[..])];
     Node::Internal(Internal::new(1, pivots, edges))
@@ -115,8 +123,10 @@ fn a_catalog_is_read_back_as_it_was_written() {
         options: Arc::new(TreeOptions {
             name: name.to_owned(),
             compression: CompressionOption::Lz4,
+            operator: Some(OperatorName { name: "sum".to_owned(), version: 3 }),
         }),
-        top: edge(20 + id, 2, vec![run(vec![part(8, b"x", b"y")])]),
+        top: edge(20 + id, 2, vec![run(vec![part(8, b"x", b"y")]), deletes(b"a", Some(b"b"))]),
+        operator: None,
     };
     let trees = [tree(1, "one"), tree(4, "four")];
     let image = encode_catalog(TreeId::from_raw(5), trees.iter());
