@@ -4,6 +4,7 @@
 mod escapes;
 mod failures;
 mod kill;
+mod pictures;
 mod queries;
 
 use std::ffi::OsStr;

@@ -12,6 +12,7 @@ mod args;
 mod checkpoint;
 mod delete;
 mod demo;
+mod draw;
 mod dump;
 mod escape;
 mod failure;
@@ -21,9 +22,11 @@ mod load;
 mod output;
 mod put;
 mod scan;
+mod shape_text;
 mod stats;
 mod trees;
 mod verify;
+mod words;
 
 use std::process::ExitCode;
 
@@ -50,6 +53,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Verify(verify) => verify.run(),
         Command::Checkpoint(checkpoint) => checkpoint.run(),
         Command::Dump(dump) => dump.run(),
+        Command::Draw(draw) => draw.run(),
         Command::Demo(demo) => demo.run(),
     }
 }

@@ -8,13 +8,15 @@ use std::process::Stdio;
 
 use super::{Folder, block_file, failure_of, program};
 
-const READING: [&[&str]; 7] = [
+const READING: [&[&str]; 9] = [
     &["get", "DB", "k"],
     &["scan", "DB"],
     &["trees", "DB"],
     &["stats", "DB"],
     &["verify", "DB"],
     &["dump", "DB"],
+    &["dump", "DB", "--shape"],
+    &["draw", "DB", "-"],
     &["checkpoint", "DB"],
 ];
 
@@ -54,6 +56,8 @@ fn what_cannot_be_understood_is_a_usage_error() {
         (&["load", "DB", "-", "--batch", "0"], "invalid value '0'"),
         (&["scan", "DB", "--limit", "few"], "invalid value 'few'"),
         (&["scan", "DB", "--cache-mib", "7"], "'--cache-mib <N>'"),
+        (&["dump", "DB", "--all"], "required arguments were not provided: --shape"),
+        (&["draw", "DB"], "required arguments were not provided: <OUT>"),
     ] {
         let (exit, sentence) = folder.failure(arguments);
         assert_eq!(exit, 2, "{sentence}");
