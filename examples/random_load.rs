@@ -89,8 +89,8 @@ fn report(db: &sapwood::Database, rows: u64, start: Instant, longest: Duration) 
         stats.resident_bytes >> 20,
         resident_mib(),
         stats.file_bytes >> 20,
-        stats.flushes,
-        stats.reconciles,
+        stats.movement.flushes,
+        stats.movement.reconciles,
         stats.trees["rows"],
     );
 }

@@ -104,10 +104,6 @@ impl sapwood_flusher::Generation for Generation {
     fn tombstones(&self, tree: TreeId) -> Tombstones {
         self.memtable.tombstones(tree)
     }
-
-    fn bytes(&self) -> u64 {
-        self.memtable.user_bytes()
-    }
 }
 
 /// The messages of one tree in one memtable, key by key.

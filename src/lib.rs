@@ -80,7 +80,7 @@ pub use sapwood_cachetable::storage::{FileStorage, MemoryStorage};
 pub use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
 pub use shape::{BufferShape, GenerationShape, NodeShape, Shape, TreeShape};
 pub use slice::Slice;
-pub use stats::{Stats, TreeStats};
+pub use stats::{FilterFigures, Movement, SpreadFigures, Stats, TreeStats};
 pub use tree::Tree;
 pub use tree_config::TreeConfig;
 pub use update::CompareAndSwapError;

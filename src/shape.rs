@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use sapwood_cachetable::Cachetable;
 use sapwood_flusher::Limits;
+use sapwood_flusher::remedy::fill_percent;
 use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::Bounds;
 use serde::{Serialize, Serializer};
@@ -167,7 +168,7 @@ impl Walk<'_> {
                 shape.fill_percent = percent(shape.children.len() as u64, fanout);
             }
         }
-        shape.buffer = buffer(edge, shape.children.len() as u64, self.limits);
+        shape.buffer = buffer(edge, self.limits);
         let below = shape.children.iter().map(|child| child.subtree_bytes);
         // Saturating, since the numbers come from disk.
         shape.subtree_bytes =
@@ -176,16 +177,9 @@ impl Walk<'_> {
     }
 }
 
-/// The buffer above a node with `children`, measured by the rule of `remedy::is_due`.
-fn buffer(edge: &Edge, children: u64, limits: &Limits) -> BufferShape {
+fn buffer(edge: &Edge, limits: &Limits) -> BufferShape {
     let (runs, bytes) = (edge.buffer().len() as u64, edge.bytes());
-    let (runs_most, bytes_due) = if edge.child.height() == 0 {
-        (limits.leaf_runs, limits.leaf_bytes * limits.leaf_due_percent / 100)
-    } else {
-        (limits.runs, limits.piece_bytes * children)
-    };
-    let by_runs = percent(runs, runs_most as u64 + 1);
-    BufferShape { runs, bytes, fill_percent: by_runs.max(percent(bytes, bytes_due)) }
+    BufferShape { runs, bytes, fill_percent: fill_percent(edge, limits) }
 }
 
 /// Rounded down, so that 100 means all of it.
@@ -202,7 +196,7 @@ fn escaped<S: Serializer>(key: &[u8], serializer: S) -> std::result::Result<S::O
 mod tests {
     use super::*;
     use crate::config::{Background, Config};
-    use sapwood_flusher::remedy::is_due;
+    use sapwood_flusher::remedy::{Need, need};
 
     fn key(number: u64) -> String {
         format!("key-{:08}", number.wrapping_mul(2_654_435_761) % 100_000_000)
@@ -240,7 +234,8 @@ mod tests {
             height = height.max(shape.trees[0].top.height);
             pairs(&db, &top, &shape.trees[0].top, &mut |edge, node| {
                 let full = node.buffer.fill_percent >= 100;
-                assert_eq!(full, is_due(edge, db.engine().mover.limits()), "{node:?}");
+                let needs = need(edge, db.engine().mover.limits()) != Need::Nothing;
+                assert_eq!(full, needs, "{node:?}");
                 due += usize::from(full);
                 waiting += usize::from(!full && node.buffer.bytes > 0);
             });

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use sapwood_cachetable::Cachetable;
+use sapwood_cachetable::stats::{Counter, Counters, FilterCounters};
+use sapwood_flusher::{MoverCounters, Spread};
 use sapwood_serialize::node::{Edge, Node};
 use serde::Serialize;
 
@@ -36,22 +38,151 @@ pub struct Stats {
     pub wal_syncs: u64,
     /// Checkpoints taken.
     pub checkpoints: u64,
-    /// Generations spilled into the trees.
-    pub spills: u64,
-    /// Buffers moved one level down.
-    pub flushes: u64,
-    /// Buffers reconciled into leaves.
-    pub reconciles: u64,
-    /// Segments that a leaf kept or took over without rewriting.
-    pub adopted: u64,
-    /// Nodes split.
-    pub splits: u64,
-    /// Siblings merged.
-    pub merges: u64,
+    /// What was moved down the trees, and how they were reshaped.
+    pub movement: Movement,
+    /// Questions to filters by height: entry 0 is the leaves' own rows, 1 the buffers right above
+    /// leaves, and so on.
+    pub filters: Vec<FilterFigures>,
     /// Delays of writers: entry `n` counts those below 2^n microseconds and not below 2^(n-1).
     pub write_delay: Vec<u64>,
     /// Each tree by name.
     pub trees: BTreeMap<String, TreeStats>,
+}
+
+/// What was moved since the database was opened. Bytes are uncompressed.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct Movement {
+    /// Generations spilled into the trees.
+    pub spills: u64,
+    /// Buffers moved one level down, into leaves included: the sum of the next two.
+    pub flushes: u64,
+    /// Flushes for which nothing had to be read.
+    pub flushes_in_memory: u64,
+    /// Flushes for which something had to be read.
+    pub flushes_with_io: u64,
+    /// Flushes by how many flushes right before them in one go had led to them; the last entry
+    /// counts all deeper ones.
+    pub cascades: Vec<u64>,
+    /// Of the flushes, those into leaves.
+    pub reconciles: u64,
+    /// Times that small runs of one buffer were made one, where they were.
+    pub gathers: u64,
+    /// Segments that moved down by reference.
+    pub segments_adopted: u64,
+    /// Segments that a rewritten leaf kept.
+    pub segments_kept: u64,
+    /// Segments that were built.
+    pub segments_built: u64,
+    /// Bytes that were built.
+    pub bytes_built: u64,
+    /// Bytes that range deletes let drop unread.
+    pub bytes_dropped: u64,
+    /// Leaves that came into being by splits.
+    pub leaf_splits: u64,
+    /// Internal nodes split.
+    pub internal_splits: u64,
+    /// Leaves merged with a sibling.
+    pub leaf_merges: u64,
+    /// Internal nodes merged with a sibling.
+    pub internal_merges: u64,
+    /// Leaves that took a part of their sibling.
+    pub leaf_balances: u64,
+    /// Internal nodes that took a part of their sibling.
+    pub internal_balances: u64,
+    /// Levels that trees have lost at the top.
+    pub shrinks: u64,
+    /// Leaf merges, with the flushes toward them, that were begun.
+    pub leaf_merges_started: u64,
+    /// Leaf merges under way now.
+    pub leaf_merges_running: u64,
+    /// Leaf merges that ended, with a merge or without.
+    pub leaf_merges_ended: u64,
+    /// Nodes that got a new image, to be written.
+    pub nodes_dirtied: u64,
+    /// Jobs that were broken off because something was more urgent.
+    pub stopped: u64,
+    /// Flushes that the cleaner did.
+    pub cleaner_runs: u64,
+    /// What waited in the buffers that the cleaner flushed.
+    pub cleaner_buffer_bytes: SpreadFigures,
+    /// What readers had done because of the buffers that the cleaner flushed, in bytes.
+    pub cleaner_work_bytes: SpreadFigures,
+}
+
+impl Movement {
+    fn of(mover: &MoverCounters, nodes_dirtied: u64) -> Movement {
+        let (started, ended) = (mover.leaf_merges_started.get(), mover.leaf_merges_ended.get());
+        Movement {
+            spills: mover.spills.get(),
+            flushes: mover.flushes(),
+            flushes_in_memory: mover.flushes_in_memory.get(),
+            flushes_with_io: mover.flushes_with_io.get(),
+            cascades: mover.cascades.iter().map(Counter::get).collect(),
+            reconciles: mover.reconciles.get(),
+            gathers: mover.gathers.get(),
+            segments_adopted: mover.segments_adopted.get(),
+            segments_kept: mover.segments_kept.get(),
+            segments_built: mover.segments_built.get(),
+            bytes_built: mover.bytes_built.get(),
+            bytes_dropped: mover.bytes_dropped.get(),
+            leaf_splits: mover.leaf_splits.get(),
+            internal_splits: mover.internal_splits.get(),
+            leaf_merges: mover.leaf_merges.get(),
+            internal_merges: mover.internal_merges.get(),
+            leaf_balances: mover.leaf_balances.get(),
+            internal_balances: mover.internal_balances.get(),
+            shrinks: mover.shrinks.get(),
+            leaf_merges_started: started,
+            leaf_merges_running: started.saturating_sub(ended),
+            leaf_merges_ended: ended,
+            nodes_dirtied,
+            stopped: mover.stopped.get(),
+            cleaner_runs: mover.cleaner_runs.get(),
+            cleaner_buffer_bytes: SpreadFigures::of(&mover.cleaner_buffer),
+            cleaner_work_bytes: SpreadFigures::of(&mover.cleaner_work),
+        }
+    }
+}
+
+/// The smallest, the largest and the sum of some amounts.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct SpreadFigures {
+    /// The smallest.
+    pub least: u64,
+    /// The largest.
+    pub most: u64,
+    /// The sum.
+    pub total: u64,
+}
+
+impl SpreadFigures {
+    fn of(spread: &Spread) -> SpreadFigures {
+        SpreadFigures { least: spread.least(), most: spread.most(), total: spread.total() }
+    }
+}
+
+/// What became of questions to filters. A page that is in memory is looked into instead.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct FilterFigures {
+    /// The filter denied the key, and nothing was read.
+    pub denied: u64,
+    /// The filter let the key pass, and it was there.
+    pub found: u64,
+    /// The filter let the key pass, and it was not there.
+    pub misled: u64,
+}
+
+impl FilterFigures {
+    fn of(counters: &Counters) -> Vec<FilterFigures> {
+        let figures = |met: FilterCounters| {
+            let FilterCounters { denied, found, misled } = met;
+            FilterFigures { denied, found, misled }
+        };
+        counters.filters.by_height().into_iter().map(figures).collect()
+    }
 }
 
 /// Figures of one tree.
@@ -66,6 +197,8 @@ pub struct TreeStats {
     pub leaves: u64,
     /// Runs that wait in buffers.
     pub runs: u64,
+    /// The most runs on one edge.
+    pub runs_most: u64,
     /// Uncompressed bytes that wait in buffers.
     pub buffered_bytes: u64,
 }
@@ -100,12 +233,8 @@ impl Database {
             wal_bytes: engine.log.bytes_written.get(),
             wal_syncs: engine.log.syncs.get(),
             checkpoints: counters.checkpoints.get(),
-            spills: mover.spills.get(),
-            flushes: mover.flushes.get(),
-            reconciles: mover.reconciles.get(),
-            adopted: mover.adopted.get(),
-            splits: mover.splits.get(),
-            merges: mover.merges.get(),
+            movement: Movement::of(mover, counters.nodes_dirtied.get()),
+            filters: FilterFigures::of(counters),
             write_delay: engine.throttle.histogram(),
             trees,
         }
@@ -128,6 +257,7 @@ impl Database {
 fn count(table: &Cachetable, edge: &Edge, stats: &mut TreeStats) {
     stats.nodes += 1;
     stats.runs += edge.buffer().len() as u64;
+    stats.runs_most = stats.runs_most.max(edge.buffer().len() as u64);
     stats.buffered_bytes += edge.bytes();
     if edge.child.height() == 0 {
         stats.leaves += 1;

@@ -28,6 +28,7 @@ use crate::clock::{Clock, Entry};
 use crate::fault::{Fault, Poison};
 use crate::ledger::{Ledger, Opened};
 use crate::stats::Counters;
+use crate::step::Steps;
 use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
 
 /// The name of the block file in its folder.
@@ -69,6 +70,7 @@ pub struct Cachetable {
     meters: Meters,
     counters: Counters,
     poison: Poison,
+    steps: Steps,
     // Behind the publish mutex.
     pub(crate) ledger: Mutex<Ledger>,
     /// Signalled when a write that somebody may wait for has ended.
@@ -104,6 +106,7 @@ impl Cachetable {
             meters: Meters::default(),
             counters: Counters::default(),
             poison: Poison::default(),
+            steps: Steps::default(),
             ledger: Mutex::new(Rank::Publish, Ledger::new(opened)),
             written: Condvar::new(),
             pages: Mutex::new(Rank::PageShard, Clock::default()),
@@ -145,6 +148,11 @@ impl Cachetable {
     /// The first failed write, if any.
     pub fn poison(&self) -> &Poison {
         &self.poison
+    }
+
+    /// Where tests can hook into background work.
+    pub fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     /// Takes the publish mutex: hold it for microseconds, do nothing that can fail or wait.

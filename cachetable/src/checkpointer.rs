@@ -27,6 +27,7 @@ use sapwood_serialize::{Epoch, Extent, GenerationId, Lsn, Msn, TreeId, checksum}
 use crate::cachetable::{BLOCK_FILE, Cachetable};
 use crate::fault::Fault;
 use crate::ledger::{CutList, Ledger};
+use crate::step::StepPoint;
 use crate::writer::Ownership;
 
 /// The part of a view that a checkpoint keeps, taken under the publish mutex.
@@ -66,6 +67,7 @@ impl Cachetable {
         sync_log: &dyn Fn() -> Result<Lsn, Fault>,
     ) -> Result<Superblock, Fault> {
         self.poison().check()?;
+        self.steps().reach(StepPoint::CheckpointBegun)?;
         let (captured, list) = {
             let mut ledger = self.ledger();
             let captured = capture(&mut ledger);
@@ -77,6 +79,7 @@ impl Cachetable {
                 self.ledger().checkpoint_done();
                 self.counters().checkpoints.add(1);
                 self.written.notify_all();
+                self.steps().pass(StepPoint::CheckpointReleased);
                 Ok(superblock)
             }
             Err(fault) => {
@@ -97,10 +100,14 @@ impl Cachetable {
         list: &CutList,
         sync_log: &dyn Fn() -> Result<Lsn, Fault>,
     ) -> Result<Superblock, Fault> {
+        let steps = self.steps();
+        steps.reach(StepPoint::CheckpointCaptured)?;
         self.write_segments(&list.segments)?;
+        steps.reach(StepPoint::CheckpointSegments)?;
         for handle in &list.nodes {
             self.write_node(handle)?;
         }
+        steps.reach(StepPoint::CheckpointNodes)?;
         let (_, table) = self.ledger().captured();
         let block_table = table.iter().map(|(block, place)| (*block, *place));
         let block_table = encode_block_table(self.database, block_table);
@@ -124,8 +131,11 @@ impl Cachetable {
             block_table: Some(block_table),
             space_map: Some(space_map),
         };
+        steps.reach(StepPoint::CheckpointTables)?;
         self.sync()?;
+        steps.reach(StepPoint::CheckpointSynced)?;
         self.write_superblock(&superblock)?;
+        steps.pass(StepPoint::CheckpointFlipped);
         Ok(superblock)
     }
 

@@ -29,6 +29,8 @@ pub enum Fault {
     Indeterminate(Arc<Fault>),
     /// The database was closed.
     Closed,
+    /// The work was broken off because something else is more urgent; it can be done later.
+    Stopped,
     /// An earlier write or sync failed; since then nothing is written any more.
     Poisoned(Arc<Fault>),
 }
@@ -41,7 +43,7 @@ impl Fault {
 
     /// Whether nothing happened and it can be tried again.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Fault::DiskFull { .. })
+        matches!(self, Fault::DiskFull { .. } | Fault::Stopped)
     }
 }
 
@@ -58,6 +60,7 @@ impl fmt::Display for Fault {
             }
             Fault::Indeterminate(cause) => cause.fmt(f),
             Fault::Closed => f.write_str("the database is closed"),
+            Fault::Stopped => f.write_str("the work was put off; try it again"),
             Fault::Poisoned(cause) => write!(
                 f,
                 "the database takes no more writes since an earlier failure ({cause}); reopen it"
@@ -72,7 +75,7 @@ impl std::error::Error for Fault {
             Fault::Io { source, .. } => Some(&**source),
             Fault::Corrupt(corruption) => Some(corruption),
             Fault::Poisoned(cause) | Fault::Indeterminate(cause) => Some(&**cause),
-            Fault::DiskFull { .. } | Fault::Closed => None,
+            Fault::DiskFull { .. } | Fault::Closed | Fault::Stopped => None,
         }
     }
 }

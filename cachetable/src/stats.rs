@@ -103,6 +103,8 @@ pub struct Counters {
     pub nodes_read: Counter,
     /// Filters asked, by height.
     pub filters: FilterStats,
+    /// Nodes that got a new image, to be written.
+    pub nodes_dirtied: Counter,
     /// Pages let go.
     pub pages_evicted: Counter,
     /// Nodes let go.

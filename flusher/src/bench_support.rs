@@ -12,6 +12,7 @@ use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::{Msn, Op, Storage, Version};
 
+use crate::flush::Stop;
 use crate::limits::Limits;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
 
@@ -48,7 +49,7 @@ impl MergeBench {
 
     fn run(&self, run: u64, runs: u64, rows: u64) -> Arc<Run> {
         let base = Msn::from_raw(1 + run * rows);
-        let mut draft = Draft::new(&self.table);
+        let mut draft = Draft::new(&self.table, Stop::NEVER);
         let mut writer = SegmentWriter::new(&mut draft, &self.limits, base, Space::Promised);
         for row in 0..rows {
             let number = row * runs + run;
@@ -82,7 +83,7 @@ impl MergeBench {
         });
         let mut merge = Merge::new(cursors.collect(), Direction::Forward);
         let horizon = Horizon::new(Msn::from_raw(u64::MAX), []);
-        let mut draft = Draft::new(&self.table);
+        let mut draft = Draft::new(&self.table, Stop::NEVER);
         let mut writer = SegmentWriter::new(&mut draft, &self.limits, Msn::ZERO, Space::Promised);
         while let Some(key) = merge.key() {
             let rules = Rules { horizon: &horizon, floor: Floor::Leaf, operator: None };

@@ -1,4 +1,4 @@
-//! Which edges are waiting for a flusher, and which nodes for a look.
+//! What is waiting to be done somewhere in the trees, most urgent first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,25 +7,44 @@ use sapwood_serialize::BlockId;
 
 use crate::edit::EdgeName;
 
-/// What may be waiting to be done somewhere.
+/// What may be waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Move this edge's buffer down.
     Flush(EdgeName),
+    /// Make one run of the small ones on this edge.
+    Gather(EdgeName),
     /// Look at the node below this edge, and see to what it needs.
     Tend(EdgeName),
+    /// Find a sibling for the underfull leaf below this edge.
+    MergeLeaf(EdgeName),
 }
+
+/// A flush of this weight or more holds writers up, and goes before everything else.
+pub const URGENT: u64 = 1 << 62;
 
 #[derive(Default)]
 struct Queues {
     /// By node; the weight decides who goes first.
     flushes: BTreeMap<BlockId, (u64, EdgeName)>,
+    gathers: BTreeMap<BlockId, EdgeName>,
+    leaf_merges: BTreeMap<BlockId, EdgeName>,
     tends: VecDeque<EdgeName>,
     /// The nodes in `tends`.
     tended: BTreeSet<BlockId>,
 }
 
-/// The tasks that wait; one flush a node at most.
+impl Queues {
+    /// The heaviest flush, if it weighs at least so much.
+    fn take_flush(&mut self, least: u64) -> Option<Task> {
+        let heaviest = self.flushes.iter().max_by_key(|(_, (weight, _))| *weight);
+        let block =
+            heaviest.filter(|(_, (weight, _))| *weight >= least).map(|(block, _)| *block)?;
+        self.flushes.remove(&block).map(|(_, name)| Task::Flush(name))
+    }
+}
+
+/// The tasks that wait; one of a kind a node at most.
 pub struct Due(Mutex<Queues>);
 
 impl Default for Due {
@@ -40,6 +59,16 @@ impl Due {
         self.0.lock().flushes.insert(name.block, (weight, name));
     }
 
+    /// Enters a gathering.
+    pub fn gather(&self, name: EdgeName) {
+        self.0.lock().gathers.insert(name.block, name);
+    }
+
+    /// Enters a leaf merge.
+    pub fn merge_leaf(&self, name: EdgeName) {
+        self.0.lock().leaf_merges.insert(name.block, name);
+    }
+
     /// Enters a look at a node.
     pub fn tend(&self, name: EdgeName) {
         let mut queues = self.0.lock();
@@ -48,30 +77,78 @@ impl Due {
         }
     }
 
-    /// Puts back what could not be done yet, behind everything else.
+    /// Puts back what could not be done yet, behind everything else of its kind.
     pub fn again(&self, task: Task) {
         match task {
             Task::Flush(name) => self.flush(name, 0),
+            Task::Gather(name) => self.gather(name),
             Task::Tend(name) => self.tend(name),
+            Task::MergeLeaf(name) => self.merge_leaf(name),
         }
     }
 
-    /// Takes what should be done first: looks, which are cheap and find the rest, then the heaviest
-    /// flush.
+    /// Takes what should be done first: what holds writers up; looks, which are cheap and find the
+    /// rest; the heaviest flush; gatherings; leaf merges, which can wait longest.
     pub fn next(&self) -> Option<Task> {
         let mut queues = self.0.lock();
+        if let Some(urgent) = queues.take_flush(URGENT) {
+            return Some(urgent);
+        }
         if let Some(name) = queues.tends.pop_front() {
             queues.tended.remove(&name.block);
             return Some(Task::Tend(name));
         }
-        let heaviest = queues.flushes.iter().max_by_key(|(_, (weight, _))| *weight);
-        let block = *heaviest?.0;
-        queues.flushes.remove(&block).map(|(_, name)| Task::Flush(name))
+        if let Some(flush) = queues.take_flush(0) {
+            return Some(flush);
+        }
+        if let Some((_, name)) = queues.gathers.pop_first() {
+            return Some(Task::Gather(name));
+        }
+        queues.leaf_merges.pop_first().map(|(_, name)| Task::MergeLeaf(name))
     }
 
     /// How many tasks wait.
     pub fn waiting(&self) -> usize {
         let queues = self.0.lock();
-        queues.flushes.len() + queues.tends.len()
+        let flushes = queues.flushes.len() + queues.gathers.len();
+        flushes + queues.tends.len() + queues.leaf_merges.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sapwood_serialize::TreeId;
+    use sapwood_serialize::run::Bounds;
+
+    use super::*;
+
+    fn name(block: u64) -> EdgeName {
+        let (tree, key) = (TreeId::from_raw(1), Bounds::all().lower);
+        EdgeName { tree, key, block: BlockId::from_raw(block) }
+    }
+
+    #[test]
+    fn what_holds_writers_up_goes_first_and_leaf_merges_last() {
+        let due = Due::default();
+        due.merge_leaf(name(1));
+        due.gather(name(2));
+        due.flush(name(3), 100);
+        due.flush(name(4), 200);
+        due.tend(name(5));
+        due.tend(name(5));
+        due.flush(name(6), URGENT);
+        assert_eq!(due.waiting(), 6);
+        let order: Vec<Task> = std::iter::from_fn(|| due.next()).collect();
+        assert_eq!(
+            order,
+            [
+                Task::Flush(name(6)),
+                Task::Tend(name(5)),
+                Task::Flush(name(4)),
+                Task::Flush(name(3)),
+                Task::Gather(name(2)),
+                Task::MergeLeaf(name(1)),
+            ]
+        );
     }
 }

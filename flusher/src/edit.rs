@@ -101,6 +101,7 @@ impl<'a> Edit<'a> {
         self.change
             .left_segments
             .retain(|segment| !moved.contains(&segment.id()) && left.insert(segment.id()));
+        self.table.counters().nodes_dirtied.add(self.change.nodes.len() as u64);
         self.forest.token = self.ledger.publish(self.change);
         self.forest
     }

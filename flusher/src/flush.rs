@@ -7,21 +7,48 @@
 //! C   [ edge | edge | edge ]        C'  [ edge+ | edge+ | edge+ ]
 //! ```
 //!
-//! Above a leaf the buffer is reconciled into it instead, see [`crate::reconcile`].
+//! Above a leaf the buffer is reconciled into it instead, see [`crate::reconcile`]. A segment that
+//! overlaps nothing and belongs below one edge moves by reference.
+//!
+//! A flush cascades: it goes on below for as long as its [`Pick`] finds an edge there.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use sapwood_cachetable::{Fault, ReadAhead, RunCursor};
+use sapwood_cachetable::{Fault, StepPoint};
 use sapwood_serialize::fold::{Floor, Horizon, Rules, fold};
-use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::node::{Edge, Internal, Node};
-use sapwood_serialize::run::{Bounds, Run};
+use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::{Msn, Operator, Tombstones};
 
 use crate::edit::{Above, EdgeName, Edit, Refused, Replacement};
 use crate::forest::{JobResult, Outcome};
+use crate::groups::{Group, groups};
 use crate::mover::Mover;
+use crate::policy::{Pick, pick};
 use crate::segment_writer::{Draft, SegmentWriter, Space};
+
+/// Whether a job should break off because something else is more urgent.
+#[derive(Clone, Copy, Debug)]
+pub struct Stop<'a>(Option<&'a AtomicBool>);
+
+impl<'a> Stop<'a> {
+    /// It never does.
+    pub const NEVER: Stop<'static> = Stop(None);
+
+    /// It does when `flag` is raised.
+    pub fn when(flag: &'a AtomicBool) -> Stop<'a> {
+        Stop(Some(flag))
+    }
+
+    /// [`Fault::Stopped`] when it should.
+    pub fn check(self) -> Result<(), Fault> {
+        match self.0 {
+            Some(flag) if flag.load(Ordering::Relaxed) => Err(Fault::Stopped),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// The oldest runs of an edge, taken to be moved.
 pub(crate) struct Taken {
@@ -60,47 +87,126 @@ impl Taken {
         current.buffer().len() >= self.runs().len()
             && pairs.all(|(taken, there)| Arc::ptr_eq(taken, there))
     }
+
+    /// Whether something that the move needs is not in memory.
+    fn needs_io(&self, leaf: Option<&Run>) -> bool {
+        let parts = self.edge.segments().chain(leaf.into_iter().flat_map(Run::segments));
+        parts.into_iter().any(|part| part.segment.peek().is_none())
+    }
 }
 
 impl Mover {
-    /// Moves the buffer of the edge `name` one level down, and sees to what that leads to.
-    pub fn flush(&self, name: &EdgeName) -> JobResult {
+    /// Moves the buffer of the edge `name` one level down, and goes on below as `way` says. `Done`
+    /// if anything was moved.
+    pub fn flush(&self, name: &EdgeName, way: Pick<'_>, stop: Stop<'_>) -> JobResult {
+        let mut moved = Outcome::Nothing;
+        let (mut name, mut depth) = (name.clone(), 0);
+        loop {
+            match self.flush_one(&name, stop)? {
+                Outcome::Done => {
+                    self.counters.count_cascade(depth);
+                    (moved, depth) = (Outcome::Done, depth + 1);
+                }
+                Outcome::Nothing => {}
+                Outcome::Busy if moved == Outcome::Nothing => return Ok(Outcome::Busy),
+                Outcome::Busy => return Ok(moved),
+            }
+            match self.next_below(&name, way)? {
+                Some(below) => name = below,
+                None => return Ok(moved),
+            }
+        }
+    }
+
+    /// The edge below `name` at which a cascade goes on.
+    fn next_below(&self, name: &EdgeName, way: Pick<'_>) -> Result<Option<EdgeName>, Fault> {
+        let forest = self.views.forest();
+        let Some((edge, bounds)) = self.find(&forest, name)? else { return Ok(None) };
+        if edge.child.height() == 0 {
+            return Ok(None);
+        }
+        let child = self.table.node(&edge.child)?;
+        let Node::Internal(node) = &child.node else { return Ok(None) };
+        let Some(index) = pick(node, &bounds, way, &self.limits) else { return Ok(None) };
+        let key = match way {
+            // The name must lead to the key's own edge further down, too.
+            Pick::Toward(key) => key.into(),
+            _ => node.bounds_of(index, &bounds).lower,
+        };
+        Ok(Some(EdgeName { tree: name.tree, key, block: node.edge(index).child.block() }))
+    }
+
+    /// Moves the buffer of the edge `name` one level down.
+    pub(crate) fn flush_one(&self, name: &EdgeName, stop: Stop<'_>) -> JobResult {
         let Some(_claim) = self.claims.take(name.block) else { return Ok(Outcome::Busy) };
         let forest = self.views.forest();
         let Some((edge, bounds)) = self.find(&forest, name)? else { return Ok(Outcome::Nothing) };
         if edge.buffer().is_empty() {
             return Ok(Outcome::Nothing);
         }
+        self.table.steps().reach(StepPoint::FlushClaimed)?;
+        let was_absent = edge.child.peek().is_none();
         // The view is held until the child is in memory: it may be replaced meanwhile, and where
         // its image lies is kept for those who hold the view. What is taken is kept by the claim.
         let child = self.table.node(&edge.child)?;
-        let operator = forest.trees.get(&name.tree).and_then(|tree| tree.operator.clone());
+        let taken = self.take(name, edge, bounds, &forest);
         drop(forest);
-        let covers = Tombstones::merged(edge.buffer().iter().map(|run| run.tombstones()));
-        let horizon = self.views.horizon();
-        let taken = Taken { edge, bounds, horizon, operator, covers };
-        let outcome = match &child.node {
-            Node::Internal(internal) => self.flush_down(name, &taken, internal),
-            Node::Leaf(leaf) => self.reconcile(name, &taken, leaf),
-        }?;
+        self.table.steps().reach(StepPoint::FlushFetched)?;
+        let (needed_io, outcome) = match &child.node {
+            Node::Internal(internal) => {
+                (taken.needs_io(None), self.flush_down(name, &taken, internal, stop)?)
+            }
+            Node::Leaf(leaf) => {
+                (taken.needs_io(Some(leaf)), self.reconcile(name, &taken, leaf, stop)?)
+            }
+        };
+        if outcome == Outcome::Done {
+            let io = was_absent || needed_io;
+            let counters = &self.counters;
+            let counter = if io { &counters.flushes_with_io } else { &counters.flushes_in_memory };
+            counter.add(1);
+            self.table.steps().pass(StepPoint::FlushPublished);
+        }
         // Also when it was stale: what was due still is, perhaps elsewhere.
         self.tend_after(name);
         Ok(outcome)
     }
 
-    fn flush_down(&self, name: &EdgeName, taken: &Taken, child: &Internal) -> JobResult {
-        let mut draft = Draft::new(&self.table);
+    /// What waits on `edge`, with what decides what becomes of it.
+    pub(crate) fn take(
+        &self,
+        name: &EdgeName,
+        edge: Arc<Edge>,
+        bounds: Bounds,
+        forest: &crate::forest::Forest,
+    ) -> Taken {
+        let operator = forest.trees.get(&name.tree).and_then(|tree| tree.operator.clone());
+        let covers = Tombstones::merged(edge.buffer().iter().map(|run| run.tombstones()));
+        let horizon = self.views.horizon();
+        Taken { edge, bounds, horizon, operator, covers }
+    }
+
+    fn flush_down(
+        &self,
+        name: &EdgeName,
+        taken: &Taken,
+        child: &Internal,
+        stop: Stop<'_>,
+    ) -> JobResult {
+        let mut draft = Draft::new(&self.table, stop);
         let runs = self.merge_for(taken, child, &mut draft)?;
+        self.table.steps().reach(StepPoint::FlushBuilt)?;
         let outcome = self.publish(None, &mut |edit| {
             edit.replace_edge(name, &mut |edit, edge, bounds| {
                 hand_down(edit, edge, bounds, taken, &runs)
             })?;
-            edit.buffer_segments(draft.segments().iter().cloned());
+            // With those that move by reference: the node above no longer owns them.
+            let segments = runs.iter().flat_map(|run| run.segments());
+            edit.buffer_segments(segments.map(|part| part.segment.clone()));
             Ok(())
         })?;
         if outcome == Outcome::Done {
             draft.published();
-            self.counters.flushes.add(1);
         }
         Ok(outcome)
     }
@@ -112,43 +218,81 @@ impl Mover {
         child: &Internal,
         draft: &mut Draft<'_>,
     ) -> Result<Vec<Arc<Run>>, Fault> {
-        let mut merge = self.merge(taken.runs(), &taken.bounds)?;
         let covers = taken.covers.folded(&taken.horizon);
-        let mut runs = Vec::new();
-        for index in 0..child.edges().len() {
-            let bounds = child.bounds_of(index, &taken.bounds);
-            let mut writer = SegmentWriter::new(draft, &self.limits, taken.oldest(), Space::Ask);
-            while let Some(key) = merge.key() {
-                if bounds.upper.as_ref().is_some_and(|upper| **upper <= *key) {
-                    break;
+        let stretches: Vec<Bounds> =
+            (0..child.edges().len()).map(|index| child.bounds_of(index, &taken.bounds)).collect();
+        let parts = self.merge_into(taken, &stretches, draft)?;
+        let runs = stretches.iter().zip(parts).map(|(bounds, parts)| {
+            let run = Run::new(parts, taken.oldest(), taken.newest());
+            Arc::new(run.with_tombstones(covers.clip(bounds)))
+        });
+        Ok(runs.filter(|run| !run.is_empty()).collect())
+    }
+
+    /// The rows that were taken, merged and cut into `stretches`, which cover the bounds in order.
+    pub(crate) fn merge_into(
+        &self,
+        taken: &Taken,
+        stretches: &[Bounds],
+        draft: &mut Draft<'_>,
+    ) -> Result<Vec<Vec<SegmentRef>>, Fault> {
+        let (groups, dropped) = groups(&Run::default(), taken);
+        self.counters.bytes_dropped.add(dropped);
+        let mut writer = SegmentWriter::new(draft, &self.limits, taken.oldest(), Space::Ask);
+        let mut parts: Vec<Vec<SegmentRef>> = vec![Vec::new()];
+        for group in groups {
+            if let Some(part) = self.movable(&group, stretches) {
+                while is_behind(stretches.get(parts.len() - 1), part.first()) {
+                    last(&mut parts).extend(writer.finish()?);
+                    parts.push(Vec::new());
                 }
-                let rules = taken.rules(Floor::Buffer);
-                let folded = fold(key, merge.versions(), taken.covers.covers(key), rules);
+                let done = writer.finish()?;
+                last(&mut parts).extend(done.into_iter().chain([part]));
+                self.counters.segments_adopted.add(1);
+                continue;
+            }
+            let mut merge = group.merge(&self.table, &taken.bounds)?;
+            while let Some(key) = merge.key() {
+                while is_behind(stretches.get(parts.len() - 1), key) {
+                    last(&mut parts).extend(writer.finish()?);
+                    parts.push(Vec::new());
+                }
+                let covers = taken.covers.covers(key);
+                let folded = fold(key, merge.versions(), covers, taken.rules(Floor::Buffer));
                 writer.push(key, &folded.versions())?;
                 merge.advance()?;
             }
-            let run = Run::new(writer.finish()?, taken.oldest(), taken.newest());
-            let run = run.with_tombstones(covers.clip(&bounds));
-            if !run.is_empty() {
-                self.counters.bytes_built.add(run.bytes());
-                runs.push(Arc::new(run));
-            }
         }
-        Ok(runs)
+        last(&mut parts).extend(writer.finish()?);
+        self.count_built(draft);
+        parts.resize(stretches.len(), Vec::new());
+        Ok(parts)
     }
 
-    /// The messages of `runs` (oldest first) within `bounds`, in key order.
-    pub(crate) fn merge<'a>(
-        &'a self,
-        runs: &[Arc<Run>],
-        bounds: &Bounds,
-    ) -> Result<Merge<RunCursor<'a>>, Fault> {
-        let newest_first = runs.iter().rev().map(|run| {
-            let (run, bounds) = (run.clone(), bounds.clone());
-            RunCursor::new(&self.table, run, bounds, Direction::Forward, ReadAhead::JOB)
+    /// The reference that can move as it is: whole, not tiny, and within one stretch.
+    fn movable(&self, group: &Group, stretches: &[Bounds]) -> Option<SegmentRef> {
+        let part = &group.whole()?.part;
+        let large = part.segment.facts().bytes >= self.limits.segment_bytes / 2;
+        let fits = stretches.iter().any(|bounds| {
+            let ends = bounds.upper.as_ref().is_none_or(|upper| part.is_below(upper));
+            ends && *bounds.lower <= *part.first()
         });
-        Ok(Merge::new(newest_first.collect::<Result<_, _>>()?, Direction::Forward))
+        (large && fits).then(|| part.clone())
     }
+
+    pub(crate) fn count_built(&self, draft: &Draft<'_>) {
+        let bytes = draft.segments().iter().map(|segment| segment.facts().bytes);
+        self.counters.bytes_built.add(bytes.sum());
+        self.counters.segments_built.add(draft.segments().len() as u64);
+    }
+}
+
+fn is_behind(bounds: Option<&Bounds>, key: &[u8]) -> bool {
+    bounds.and_then(|bounds| bounds.upper.as_ref()).is_some_and(|upper| **upper <= *key)
+}
+
+fn last(parts: &mut [Vec<SegmentRef>]) -> &mut Vec<SegmentRef> {
+    parts.last_mut().expect("there is one for the stretch that is being filled")
 }
 
 /// Takes the moved runs off `edge` and appends the merged ones to the child's edges as they are

@@ -7,24 +7,34 @@
 #[doc(hidden)]
 pub mod bench_support;
 mod claims;
+mod counters;
 mod due;
 pub mod edit;
 mod flush;
 pub mod forest;
+mod gather;
+mod groups;
 mod limits;
+mod merge;
 mod mover;
+pub mod policy;
 mod read_work;
 mod reconcile;
 pub mod remedy;
-mod restructure;
 mod segment_writer;
 mod spill;
+mod split;
+mod tend;
 #[cfg(test)]
 mod tests;
+mod top;
 
+pub use counters::{MoverCounters, Spread};
 pub use edit::EdgeName;
+pub use flush::Stop;
 pub use forest::{Forest, JobResult, Outcome, Views};
 pub use limits::Limits;
-pub use mover::{Mover, MoverCounters};
+pub use mover::Mover;
+pub use policy::Pick;
 pub use read_work::ReadWork;
 pub use spill::Generation;

@@ -2,36 +2,19 @@
 
 use std::sync::Arc;
 
-use sapwood_cachetable::stats::Counter;
 use sapwood_cachetable::{Cachetable, Fault};
 use sapwood_serialize::GenerationId;
 use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::Bounds;
 
 use crate::claims::Claims;
+use crate::counters::MoverCounters;
 use crate::due::{Due, Task};
 use crate::edit::{EdgeName, Edit, Refused};
+use crate::flush::Stop;
 use crate::forest::{Forest, JobResult, Outcome, Views};
 use crate::limits::Limits;
-
-/// What was moved since the database was opened.
-#[derive(Debug, Default)]
-pub struct MoverCounters {
-    /// Generations spilled.
-    pub spills: Counter,
-    /// Buffers moved one level down.
-    pub flushes: Counter,
-    /// Buffers reconciled into a leaf.
-    pub reconciles: Counter,
-    /// Segments that a leaf took over or kept without rewriting.
-    pub adopted: Counter,
-    /// Nodes split.
-    pub splits: Counter,
-    /// Siblings merged.
-    pub merges: Counter,
-    /// Uncompressed bytes that jobs have built.
-    pub bytes_built: Counter,
-}
+use crate::policy::Pick;
 
 /// Spills, flushes and restructures; every method may be called from any thread.
 pub struct Mover {
@@ -79,8 +62,10 @@ impl Mover {
     pub fn step(&self) -> JobResult {
         while let Some(task) = self.due.next() {
             let done = match &task {
-                Task::Flush(name) => self.flush(name),
+                Task::Flush(name) => self.flush(name, Pick::Due, Stop::NEVER),
+                Task::Gather(name) => self.gather(name),
                 Task::Tend(name) => self.tend(name),
+                Task::MergeLeaf(name) => self.merge_leaf(name),
             };
             match done {
                 Ok(Outcome::Nothing) => {}

@@ -1,110 +1,59 @@
 //! Reconcile: messages become rows of a leaf.
 //!
 //! ```text
-//! leaf     [ S1  ] [ S2  ]        [ S3 ]   [ S4 ]
-//! buffer        [ m m ]   [ B9 ]           [ m ]
-//! groups   [---- 1 ------] [ 2 ] [  3  ]  [- 4 --]
+//! leaf [ S1 ][ S2 ][ S3 ]  +  buffer [ r1 ][ r2 ]   ->   leaf [ S1 ][ S2'][ B9 ] | leaf [ S3'] ...
 //! ```
 //!
-//! Whatever overlaps, directly or through others, is one group and is merged and rewritten. A group
-//! that is a single segment of the leaf is kept as it is; one that is a single unclipped segment of
-//! plain puts from the buffer is adopted by reference. So a load in key order writes each byte
-//! once. What a range delete has made invisible to everybody is clipped off before, so that its
-//! pages are never read.
+//! Rows that overlap are merged and rewritten, in groups (see [`crate::groups`]). A segment of the
+//! leaf that nothing touches is kept as it is; one of plain puts from the buffer that overlaps
+//! nothing is adopted by reference. So a load in key order writes each byte once. What a range
+//! delete has made invisible to everybody is clipped off before, so that its pages are never read.
 //!
 //! What comes out is cut at segment boundaries into as many leaves as it needs.
 
 use std::sync::Arc;
 
-use sapwood_cachetable::{Fault, ReadAhead, RunCursor};
+use sapwood_cachetable::{Fault, StepPoint};
+use sapwood_serialize::Msn;
 use sapwood_serialize::fold::{Floor, fold};
-use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::{Content, Key};
-use sapwood_serialize::{Msn, Tombstone};
 
 use crate::edit::{Above, EdgeName, Edit, Refused, Replacement};
-use crate::flush::Taken;
+use crate::flush::{Stop, Taken};
 use crate::forest::{JobResult, Outcome};
+use crate::groups::{Group, groups};
 use crate::mover::Mover;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
 
-/// One reference and where it comes from: 0 is the leaf, then the buffer's runs, oldest first.
-#[derive(Clone)]
-struct Source {
-    age: usize,
-    part: SegmentRef,
-    /// A range delete newer than some of its rows covers some of its keys.
-    is_covered: bool,
-}
-
-/// References that overlap one another and nothing else.
-#[derive(Default)]
-struct Group(Vec<Source>);
-
-impl Group {
-    /// The one reference that can stay as it is, if that is all there is.
-    fn untouched(&self, floor_bytes: u64) -> Option<&SegmentRef> {
-        let [only] = self.0.as_slice() else { return None };
-        let facts = only.part.segment.facts();
-        let large = only.age == 0 || facts.bytes >= floor_bytes;
-        let plain = only.age == 0 || facts.content == Content::Plain;
-        let as_it_is = !only.part.is_clipped() && !only.is_covered;
-        (large && plain && as_it_is).then_some(&only.part)
-    }
-}
-
-/// The references of `run`, less what range deletes have made invisible to everybody: that is left
-/// out by clipping, so its pages are dropped unread.
-fn sources(age: usize, run: &Run, taken: &Taken) -> Vec<Source> {
-    let is_gone = |piece: &&Tombstone| {
-        let newer = |deleted: &&u64| **deleted > run.newest().to_raw();
-        let oldest = run.oldest().to_raw();
-        piece.msns.iter().take_while(newer).any(|deleted| taken.horizon.hides(*deleted, oldest))
-    };
-    let mut sources = Vec::new();
-    for part in run.segments().iter().filter_map(|part| part.clip(&taken.bounds)) {
-        let covers = taken.covers.clip(&part.bounds());
-        let gone: Vec<Bounds> =
-            covers.pieces().iter().filter(is_gone).map(Tombstone::bounds).collect();
-        let newer =
-            |piece: &Tombstone| piece.msns.iter().any(|deleted| *deleted > run.oldest().to_raw());
-        for part in part.without(&gone) {
-            let is_covered = covers.clip(&part.bounds()).pieces().iter().any(newer);
-            sources.push(Source { age, part, is_covered });
-        }
-    }
-    sources
-}
-
-/// Sorts the references of a leaf and its buffer into groups, ascending.
-fn groups(leaf: &Run, taken: &Taken) -> Vec<Group> {
-    let runs = taken.runs().iter().map(|run| &**run);
-    let all = std::iter::once(leaf).chain(runs).enumerate();
-    let mut sources: Vec<Source> = all.flat_map(|(age, run)| sources(age, run, taken)).collect();
-    sources.sort_by(|left, right| left.part.first().cmp(right.part.first()));
-    let mut groups: Vec<Group> = Vec::new();
-    for source in sources {
-        let apart = groups
-            .last()
-            .is_none_or(|group| group.0.iter().all(|other| other.part.is_before(&source.part)));
-        if apart {
-            groups.push(Group::default());
-        }
-        groups.last_mut().expect("one was just pushed").0.push(source);
-    }
-    groups
-}
-
 impl Mover {
-    pub(crate) fn reconcile(&self, name: &EdgeName, taken: &Taken, leaf: &Run) -> JobResult {
-        let mut draft = Draft::new(&self.table);
-        let parts = self.reconciled(taken, leaf, &mut draft)?;
+    pub(crate) fn reconcile(
+        &self,
+        name: &EdgeName,
+        taken: &Taken,
+        leaf: &Run,
+        stop: Stop<'_>,
+    ) -> JobResult {
+        self.reconcile_with(name, taken, leaf, Effort::Needed, stop)
+    }
+
+    pub(crate) fn reconcile_with(
+        &self,
+        name: &EdgeName,
+        taken: &Taken,
+        leaf: &Run,
+        effort: Effort,
+        stop: Stop<'_>,
+    ) -> JobResult {
+        self.table.steps().reach(StepPoint::ReconcileBegun)?;
+        let mut draft = Draft::new(&self.table, stop);
+        let parts = self.reconciled(taken, leaf, effort, &mut draft)?;
         let (oldest, newest) = (oldest_of(leaf, taken), leaf.newest().max(taken.newest()));
-        let pieces = cut_into_leaves(parts, self.limits.leaf_bytes);
+        let pieces = cut_into_leaves(parts, self.limits.leaf_bytes, cut_for(taken, leaf));
         let pieces: Vec<Run> =
             pieces.into_iter().map(|parts| Run::new(parts, oldest, newest)).collect();
+        self.table.steps().reach(StepPoint::ReconcileBuilt)?;
         let outcome = self.publish(None, &mut |edit| {
             edit.replace_edge(name, &mut |edit, edge, bounds| {
                 replace_leaf(edit, edge, bounds, taken, &pieces)
@@ -113,7 +62,8 @@ impl Mover {
         if outcome == Outcome::Done {
             draft.published();
             self.counters.reconciles.add(1);
-            self.counters.splits.add(pieces.len().saturating_sub(1) as u64);
+            self.counters.leaf_splits.add(pieces.len().saturating_sub(1) as u64);
+            self.table.steps().pass(StepPoint::ReconcilePublished);
         }
         Ok(outcome)
     }
@@ -123,25 +73,44 @@ impl Mover {
         &self,
         taken: &Taken,
         leaf: &Run,
+        effort: Effort,
         draft: &mut Draft<'_>,
     ) -> Result<Vec<SegmentRef>, Fault> {
         let base = oldest_of(leaf, taken);
+        let (groups, dropped) = groups(leaf, taken);
+        self.counters.bytes_dropped.add(dropped);
         let mut done = Vec::new();
         let mut writer = SegmentWriter::new(draft, &self.limits, base, Space::Ask);
-        for group in groups(leaf, taken) {
-            match group.untouched(self.limits.segment_bytes / 2) {
+        for group in groups {
+            match self.stays(&group, effort) {
                 Some(part) => {
                     done.extend(writer.finish()?);
-                    done.push(part.clone());
-                    self.counters.adopted.add(1);
+                    done.push(part);
                 }
                 None => self.rewrite(&group, taken, &mut writer)?,
             }
         }
         done.extend(writer.finish()?);
-        let built: u64 = draft.segments().iter().map(|segment| segment.facts().bytes).sum();
-        self.counters.bytes_built.add(built);
+        self.count_built(draft);
         Ok(done)
+    }
+
+    /// The one reference of the group, if it can become part of the leaf as it is.
+    fn stays(&self, group: &Group, effort: Effort) -> Option<SegmentRef> {
+        let only = group.whole()?;
+        let facts = only.part.segment.facts();
+        let is_plain = facts.content == Content::Plain;
+        if only.age == 0 {
+            if effort == Effort::Thorough && !is_plain {
+                return None;
+            }
+            self.counters.segments_kept.add(1);
+        } else if is_plain && facts.bytes >= self.limits.segment_bytes / 2 {
+            self.counters.segments_adopted.add(1);
+        } else {
+            return None;
+        }
+        Some(only.part.clone())
     }
 
     fn rewrite(
@@ -150,26 +119,7 @@ impl Mover {
         taken: &Taken,
         writer: &mut SegmentWriter<'_, '_>,
     ) -> Result<(), Fault> {
-        let ages = taken.runs().len() + 1;
-        let mut cursors = Vec::new();
-        for age in (0..ages).rev() {
-            let parts = group.0.iter().filter(|source| source.age == age);
-            let parts: Vec<SegmentRef> = parts.map(|source| source.part.clone()).collect();
-            if parts.is_empty() {
-                continue;
-            }
-            // Only the references matter to a cursor, so any interval that holds them will do.
-            let run = Arc::new(Run::new(parts, Msn::ZERO, Msn::from_raw(u64::MAX)));
-            let bounds = taken.bounds.clone();
-            cursors.push(RunCursor::new(
-                &self.table,
-                run,
-                bounds,
-                Direction::Forward,
-                ReadAhead::JOB,
-            )?);
-        }
-        let mut merge = Merge::new(cursors, Direction::Forward);
+        let mut merge = group.merge(&self.table, &taken.bounds)?;
         while let Some(key) = merge.key() {
             let covers = taken.covers.covers(key);
             let folded = fold(key, merge.versions(), covers, taken.rules(Floor::Leaf));
@@ -180,14 +130,85 @@ impl Mover {
     }
 }
 
+/// How much of a leaf is gone through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// What the buffer overlaps.
+    Needed,
+    /// Besides that, whatever may hold old versions or operands.
+    Thorough,
+}
+
 /// No message of the leaf and what comes into it is older.
 fn oldest_of(leaf: &Run, taken: &Taken) -> Msn {
     if leaf.is_empty() { taken.oldest() } else { leaf.oldest().min(taken.oldest()) }
 }
 
-/// Cuts ascending references into stretches of about the same size, none above `most` if segments
-/// allow. At least one, which may be empty.
-pub(crate) fn cut_into_leaves(parts: Vec<SegmentRef>, most: u64) -> Vec<Vec<SegmentRef>> {
+/// How a leaf that became too large is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Into leaves of about the same size.
+    Even,
+    /// All but the last one full: what comes next belongs behind it.
+    LeftHeavy,
+    /// All but the first one full: what comes next belongs before it.
+    RightHeavy,
+}
+
+/// At an end of the tree, rows that lie beyond all others mean that keys come in order: the leaves
+/// left behind will get nothing more, so they should be full.
+fn cut_for(taken: &Taken, leaf: &Run) -> Cut {
+    let runs = std::iter::once(leaf).chain(taken.runs().iter().map(|run| &**run));
+    let runs: Vec<&Run> = runs.filter(|run| !run.segments().is_empty()).collect();
+    let ends = |run: &Run| run.segments().last().map(|part| part.last().to_vec());
+    let rises =
+        |pair: &[&Run]| matches!(pair, [older, newer] if ends(older).as_deref() < newer.first());
+    let falls =
+        |pair: &[&Run]| matches!(pair, [older, newer] if ends(newer).as_deref() < older.first());
+    let several = runs.len() > 1;
+    if several && taken.bounds.upper.is_none() && runs.windows(2).all(rises) {
+        Cut::LeftHeavy
+    } else if several && taken.bounds.lower.is_empty() && runs.windows(2).all(falls) {
+        Cut::RightHeavy
+    } else {
+        Cut::Even
+    }
+}
+
+/// Cuts ascending references into stretches of at most `most` bytes, if segments allow. At least
+/// one, which may be empty.
+pub(crate) fn cut_into_leaves(parts: Vec<SegmentRef>, most: u64, cut: Cut) -> Vec<Vec<SegmentRef>> {
+    match cut {
+        Cut::Even => cut_evenly(parts, most),
+        Cut::LeftHeavy => cut_full(parts, most),
+        Cut::RightHeavy => {
+            let backward = parts.into_iter().rev().collect();
+            let mut leaves = cut_full(backward, most);
+            leaves.iter_mut().for_each(|leaf| leaf.reverse());
+            leaves.reverse();
+            leaves
+        }
+    }
+}
+
+/// Fills one leaf after the other.
+fn cut_full(parts: Vec<SegmentRef>, most: u64) -> Vec<Vec<SegmentRef>> {
+    let mut leaves: Vec<Vec<SegmentRef>> = vec![Vec::new()];
+    let mut bytes = 0;
+    for part in parts {
+        let last = leaves.last_mut().expect("there is at least one");
+        if !last.is_empty() && bytes + part.bytes > most {
+            bytes = part.bytes;
+            leaves.push(vec![part]);
+        } else {
+            bytes += part.bytes;
+            last.push(part);
+        }
+    }
+    leaves
+}
+
+fn cut_evenly(parts: Vec<SegmentRef>, most: u64) -> Vec<Vec<SegmentRef>> {
     let total: u64 = parts.iter().map(|part| part.bytes).sum();
     let count = total.div_ceil(most).max(1);
     let mut leaves: Vec<Vec<SegmentRef>> = vec![Vec::new()];

@@ -15,19 +15,21 @@ use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
 use sapwood_serialize::{Filter, Msn, Op, Page, PageBuilder, Version};
 
+use crate::flush::Stop;
 use crate::limits::Limits;
 
 /// Segments that a job has built and nobody else knows of. What of them was written is given back
 /// when the draft is dropped unpublished.
 pub struct Draft<'a> {
     table: &'a Cachetable,
+    stop: Stop<'a>,
     segments: Vec<Arc<Segment>>,
 }
 
 impl<'a> Draft<'a> {
-    /// An empty draft.
-    pub fn new(table: &'a Cachetable) -> Draft<'a> {
-        Draft { table, segments: Vec::new() }
+    /// An empty draft of a job that breaks off when `stop` says so.
+    pub fn new(table: &'a Cachetable, stop: Stop<'a>) -> Draft<'a> {
+        Draft { table, stop, segments: Vec::new() }
     }
 
     fn add(&mut self, segment: Arc<Segment>) {
@@ -124,6 +126,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
 
     /// Adds a row behind all others; `versions` newest first, with whole MSNs.
     pub fn push(&mut self, key: &[u8], versions: &[Version<'_>]) -> Result<(), Fault> {
+        self.draft.stop.check()?;
         let relative = |version: &Version<'_>| {
             debug_assert!(version.msn >= self.base.to_raw());
             version.msn - self.base.to_raw()

@@ -7,14 +7,16 @@
 //! large
 //! ```
 //!
-//! A piece goes to the deepest edge at which it is expected to have [`Limits::piece_bytes`] and
-//! above which nothing older waits. At publication each piece takes the way down again in the view
+//! A piece goes to the deepest edge at which the pieces beside it have [`Limits::piece_bytes`] on
+//! average and above which nothing older waits: random keys stop high up, ascending ones go straight
+//! to the last leaf. At publication each piece takes the way down again in the view
 //! that is current then, and stays higher where something has come in between; the top edge always
 //! takes it. So a spill never starts over.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use sapwood_cachetable::Fault;
+use sapwood_cachetable::{Fault, StepPoint};
 use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::fold::{Floor, Rules, fold};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
@@ -24,6 +26,7 @@ use sapwood_serialize::segment::Key;
 use sapwood_serialize::{GenerationId, Msn, Tombstones, TreeId};
 
 use crate::edit::{Above, Edit, Refused};
+use crate::flush::Stop;
 use crate::forest::{JobResult, Outcome};
 use crate::mover::Mover;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
@@ -31,7 +34,7 @@ use crate::segment_writer::{Draft, SegmentWriter, Space};
 /// What a spill needs to know of a generation.
 pub trait Generation {
     /// The messages of one tree.
-    type Messages<'a>: Stream<Error = std::convert::Infallible>
+    type Messages<'a>: Stream<Error = Infallible>
     where
         Self: 'a;
 
@@ -47,8 +50,6 @@ pub trait Generation {
     fn messages(&self, tree: TreeId) -> Self::Messages<'_>;
     /// The range deletes of `tree`.
     fn tombstones(&self, tree: TreeId) -> Tombstones;
-    /// The bytes of all messages, for estimates.
-    fn bytes(&self) -> u64;
 }
 
 /// Messages for one edge.
@@ -62,6 +63,60 @@ struct Piece {
 struct Goal {
     upper: Option<Key>,
     height: u8,
+}
+
+/// An edge that a piece could go to, and those below it if it could pass.
+struct Candidate {
+    upper: Option<Key>,
+    height: u8,
+    /// What the generation has for it.
+    bytes: u64,
+    below: Vec<Candidate>,
+}
+
+impl Candidate {
+    fn new(edge: &Arc<Edge>, bounds: &Bounds) -> Candidate {
+        let resident = edge.child.node();
+        let below = match resident.as_ref().map(|resident| &resident.node) {
+            // A piece may pass when nothing older waits and the child is in memory.
+            Some(Node::Internal(node)) if edge.buffer().is_empty() => {
+                let edges = node.edges().iter().enumerate();
+                let candidate =
+                    |(index, edge)| Candidate::new(edge, &node.bounds_of(index, bounds));
+                edges.map(candidate).collect()
+            }
+            _ => Vec::new(),
+        };
+        let (upper, height) = (bounds.upper.clone(), edge.child.height());
+        Candidate { upper, height, bytes: 0, below }
+    }
+
+    /// Takes what the messages, which ascend, have for it.
+    fn weigh<S: Stream<Error = Infallible>>(&mut self, messages: &mut S) {
+        for below in &mut self.below {
+            below.weigh(messages);
+            self.bytes += below.bytes;
+        }
+        while let Some(key) = messages.key() {
+            if self.upper.as_ref().is_some_and(|upper| **upper <= *key) {
+                break;
+            }
+            let newest = messages.versions().next();
+            let payload = newest.map_or(0, |version| version.op.payload().len());
+            self.bytes += (key.len() + payload) as u64;
+            let Ok(()) = messages.advance();
+        }
+    }
+
+    /// The goals: this edge, or those below it if pieces are worth it there.
+    fn settle(&self, piece_bytes: u64, goals: &mut Vec<Goal>) {
+        let pieces = self.below.iter().filter(|below| below.bytes > 0).count() as u64;
+        if pieces > 0 && self.bytes / pieces >= piece_bytes {
+            self.below.iter().for_each(|below| below.settle(piece_bytes, goals));
+        } else {
+            goals.push(Goal { upper: self.upper.clone(), height: self.height });
+        }
+    }
 }
 
 impl Mover {
@@ -84,17 +139,18 @@ impl Mover {
     /// One spill at a time, which the caller sees to.
     pub fn spill<G: Generation>(&self, generation: &G) -> JobResult {
         let forest = self.views.forest();
-        let mut draft = Draft::new(&self.table);
+        self.table.steps().reach(StepPoint::SpillBegun)?;
+        let mut draft = Draft::new(&self.table, Stop::NEVER);
         let mut pieces: Vec<(TreeId, Vec<Piece>)> = Vec::new();
-        let trees = generation.trees();
-        for tree in trees.iter().copied() {
+        for tree in generation.trees() {
             // A tree that was dropped since has no use for its messages.
             let Some(known) = forest.trees.get(&tree) else { continue };
-            let share = generation.bytes() / trees.len() as u64;
-            let goals = self.goals(&known.top, share);
+            let goals = self.goals(generation, known);
             pieces.push((tree, self.cut(generation, known, &goals, &mut draft)?));
         }
         drop(forest);
+        self.count_built(&draft);
+        self.table.steps().reach(StepPoint::SpillBuilt)?;
         let outcome = self.publish(Some(generation.id()), &mut |edit| {
             place_all(edit, &pieces)?;
             edit.buffer_segments(draft.segments().iter().cloned());
@@ -103,28 +159,21 @@ impl Mover {
         if outcome == Outcome::Done {
             draft.published();
             self.counters.spills.add(1);
+            self.table.steps().pass(StepPoint::SpillPublished);
             self.tend_spilled(&pieces);
         }
         Ok(outcome)
     }
 
-    /// Where the pieces of `bytes` messages of a tree should go.
-    fn goals(&self, top: &Arc<Edge>, bytes: u64) -> Vec<Goal> {
-        let mut goals = vec![(top.clone(), Bounds::all())];
-        loop {
-            let deeper: Vec<_> =
-                goals.iter().flat_map(|(edge, bounds)| below(edge, bounds)).collect();
-            let worth = bytes / deeper.len() as u64 >= self.limits.piece_bytes;
-            if deeper.len() == goals.len() || !worth {
-                break;
-            }
-            goals = deeper;
+    /// Where the pieces of a tree's messages should go.
+    fn goals<G: Generation>(&self, generation: &G, tree: &CatalogTree) -> Vec<Goal> {
+        let mut top = Candidate::new(&tree.top, &Bounds::all());
+        if !top.below.is_empty() {
+            top.weigh(&mut generation.messages(tree.id));
         }
-        let goal = |(edge, bounds): (Arc<Edge>, Bounds)| Goal {
-            upper: bounds.upper,
-            height: edge.child.height(),
-        };
-        goals.into_iter().map(goal).collect()
+        let mut goals = Vec::new();
+        top.settle(self.limits.piece_bytes, &mut goals);
+        goals
     }
 
     fn cut<G: Generation>(
@@ -157,7 +206,6 @@ impl Mover {
             let run = Run::new(writer.finish()?, oldest, newest);
             let run = Arc::new(run.with_tombstones(kept.clip(&bounds)));
             if !run.is_empty() {
-                self.counters.bytes_built.add(run.bytes());
                 pieces.push(Piece { run, goal: goal.height });
             }
             lower = bounds.upper.unwrap_or(bounds.lower);
@@ -175,19 +223,6 @@ impl Mover {
                 self.tend_path(*tree, &known.top, &key);
             }
         }
-    }
-}
-
-/// The edges one level below, if a piece may pass: nothing older waits, the child is an internal
-/// node, and it is in memory. Otherwise the edge itself.
-fn below(edge: &Arc<Edge>, bounds: &Bounds) -> Vec<(Arc<Edge>, Bounds)> {
-    let resident = edge.child.node();
-    match resident.as_ref().map(|resident| &resident.node) {
-        Some(Node::Internal(node)) if edge.buffer().is_empty() => {
-            let below = node.edges().iter().enumerate();
-            below.map(|(index, edge)| (edge.clone(), node.bounds_of(index, bounds))).collect()
-        }
-        _ => vec![(edge.clone(), bounds.clone())],
     }
 }
 

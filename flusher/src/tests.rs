@@ -15,10 +15,12 @@ use sapwood_serialize::segment::Key;
 use sapwood_serialize::{BlockId, Meter, Msn, Op, Storage, TreeId, Version};
 
 use crate::edit::Edit;
+use crate::flush::Stop;
 use crate::forest::Forest;
 use crate::limits::Limits;
-use crate::reconcile::cut_into_leaves;
-use crate::remedy::{Remedy, remedy};
+use crate::policy::{Pick, pick};
+use crate::reconcile::{Cut, cut_into_leaves};
+use crate::remedy::{Need, Remedy, need, remedy};
 use crate::segment_writer::{Draft, SegmentWriter, Space};
 
 fn table() -> Cachetable {
@@ -32,7 +34,7 @@ fn table() -> Cachetable {
 
 /// The references to what is built of `keys`.
 fn parts(table: &Cachetable, limits: &Limits, keys: &[String]) -> Vec<SegmentRef> {
-    let mut draft = Draft::new(table);
+    let mut draft = Draft::new(table, Stop::NEVER);
     let mut writer = SegmentWriter::new(&mut draft, limits, Msn::from_raw(1), Space::Ask);
     for key in keys {
         writer.push(key.as_bytes(), &[Version { msn: 1, op: Op::Put(b"some value") }]).unwrap();
@@ -44,6 +46,19 @@ fn run(table: &Cachetable, keys: &[&str]) -> Arc<Run> {
     let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
     let limits = Limits { segment_bytes: 1, ..Limits::tiny() };
     Arc::new(Run::new(parts(table, &limits, &keys), Msn::from_raw(1), Msn::from_raw(1)))
+}
+
+/// A run of one message.
+fn run_at(table: &Cachetable, keys: &[&str], msn: u64) -> Arc<Run> {
+    let parts = run(table, keys).segments().to_vec();
+    Arc::new(Run::new(parts, Msn::from_raw(msn), Msn::from_raw(msn)))
+}
+
+/// A run of a third of a tiny leaf.
+fn big_run(table: &Cachetable, first: &str, msn: u64) -> Arc<Run> {
+    let keys: Vec<String> = (0..10).map(|number| format!("{first}{number:02}")).collect();
+    let parts = parts(table, &Limits::tiny(), &keys);
+    Arc::new(Run::new(parts, Msn::from_raw(msn), Msn::from_raw(msn)))
 }
 
 fn child(block: u64, node: Node) -> Arc<Handle> {
@@ -99,15 +114,49 @@ fn a_node_with_too_many_edges_is_split_before_anything_else() {
 }
 
 #[test]
-fn the_heaviest_edge_that_is_due_is_flushed() {
+fn each_way_to_pick_has_its_edge() {
     let table = table();
     let limits = Limits::tiny();
-    let light = vec![run(&table, &["a"]); 4];
-    let heavy = vec![run(&table, &["c", "d"]); 4];
-    let three = node(&["b", "e"], vec![light, heavy, vec![]]);
-    assert_eq!(remedy(&Node::Internal(three), &limits), Remedy::Flush(1));
-    let calm = node(&["b", "e"], vec![vec![run(&table, &["a"])], vec![], vec![]]);
-    assert_eq!(remedy(&Node::Internal(calm), &limits), Remedy::Nothing);
+    let light = vec![run_at(&table, &["a"], 1)];
+    let many = vec![run_at(&table, &["c"], 1), run_at(&table, &["d"], 2)];
+    let due: Vec<_> = (1..5).map(|msn| big_run(&table, "f", msn)).collect();
+    let four = node(&["b", "e", "g"], vec![light, many, due, vec![]]);
+    let all = Bounds::all();
+    let chosen = |way| pick(&four, &all, way, &limits);
+    assert_eq!(chosen(Pick::Due), Some(2));
+    assert_eq!(chosen(Pick::Heaviest), Some(2));
+    four.edge(1).charge_work(1 << 20);
+    assert_eq!(chosen(Pick::Heaviest), Some(1), "readers' work weighs like bytes");
+    assert_eq!(chosen(Pick::Toward(b"h")), Some(3));
+    assert_eq!(chosen(Pick::Within(&all)), Some(0));
+    let late = Bounds { lower: Key::from(&b"g"[..]), upper: None };
+    assert_eq!(chosen(Pick::Within(&late)), None);
+    let calm = node(&["b"], vec![vec![run(&table, &["a"])], vec![]]);
+    assert_eq!(pick(&calm, &all, Pick::Due, &limits), None);
+}
+
+#[test]
+fn many_small_runs_are_gathered_and_much_is_flushed() {
+    let table = table();
+    let limits = Limits::tiny();
+    let small: Vec<_> = (1..6).map(|msn| run_at(&table, &["a"], msn)).collect();
+    let edge = |buffer| Edge::new(child(1, Node::Leaf(Run::default())), buffer);
+    assert_eq!(need(&edge(small[..3].to_vec()), &limits), Need::Nothing);
+    assert_eq!(need(&edge(small[..4].to_vec()), &limits), Need::Gather(0));
+    let mut behind_a_large_one = vec![big_run(&table, "a", 1)];
+    behind_a_large_one.extend((2..6).map(|msn| run_at(&table, &["a"], msn)));
+    let wide = Limits { leaf_bytes: 1 << 20, ..limits };
+    assert_eq!(need(&edge(behind_a_large_one), &wide), Need::Gather(1));
+    let large: Vec<_> = (1..5).map(|msn| big_run(&table, "a", msn)).collect();
+    assert_eq!(need(&edge(large), &limits), Need::Flush);
+    let read = edge(vec![big_run(&table, "a", 1)]);
+    assert_eq!(need(&read, &limits), Need::Nothing);
+    read.charge_work(1 << 20);
+    assert_eq!(need(&read, &limits), Need::Flush, "what is read much moves early");
+    let mut interleaved = small[..4].to_vec();
+    interleaved[0] =
+        Arc::new(Run::new(small[0].segments().to_vec(), Msn::from_raw(1), Msn::from_raw(3)));
+    assert_ne!(need(&edge(interleaved), &limits), Need::Gather(1), "the MSNs would overlap");
 }
 
 #[test]
@@ -163,7 +212,7 @@ proptest! {
         let keys: Vec<String> = (0..rows).map(|row| format!("{row:05}")).collect();
         let parts = parts(&table, &limits, &keys);
         let (count, total) = (parts.len(), parts.iter().map(|part| part.bytes).sum::<u64>());
-        let leaves = cut_into_leaves(parts, limits.leaf_bytes);
+        let leaves = cut_into_leaves(parts, limits.leaf_bytes, Cut::Even);
         prop_assert_eq!(leaves.iter().map(Vec::len).sum::<usize>(), count);
         prop_assert!(leaves.iter().all(|leaf| !leaf.is_empty()));
         let sizes: Vec<u64> =

@@ -92,6 +92,12 @@ impl Edge {
         Edge::with_work(self.child.clone(), buffer, self.work.clone())
     }
 
+    /// The same child below another buffer of the same messages.
+    #[must_use]
+    pub fn with_buffer(&self, buffer: Vec<Arc<Run>>) -> Edge {
+        Edge::with_work(self.child.clone(), buffer, self.work.clone())
+    }
+
     /// The same child without the `count` oldest runs.
     #[must_use]
     pub fn without_oldest(&self, count: usize) -> Edge {
@@ -178,6 +184,18 @@ impl Internal {
         let left = self.edges.iter().take(from).cloned();
         let right = self.edges.iter().skip(to).cloned();
         Internal::new(self.height, pivots, left.chain(edges).chain(right).collect())
+    }
+
+    /// The node as two: the first `at` edges, the pivot behind them, and the rest.
+    ///
+    /// # Panics
+    /// When one side would have no edge.
+    pub fn split_at(&self, at: usize) -> (Internal, Key, Internal) {
+        let (left, right) = self.edges.split_at(at);
+        let (low, high) = self.pivots.split_at(at - 1);
+        let (pivot, high) = high.split_first().expect("a split leaves edges on both sides");
+        let left = Internal::new(self.height, low.to_vec(), left.to_vec());
+        (left, pivot.clone(), Internal::new(self.height, high.to_vec(), right.to_vec()))
     }
 
     /// The node with one edge replaced by another to the same stretch of keys.

@@ -37,8 +37,8 @@ impl Store for Sapwood {
         self.db.checkpoint()?;
         quiet::wait(|| {
             let stats = self.db.stats();
-            let moved = stats.spills + stats.flushes + stats.reconciles + stats.adopted;
-            let shaped = stats.splits + stats.merges + stats.checkpoints;
+            let moved = stats.movement.spills + stats.movement.flushes;
+            let shaped = stats.movement.nodes_dirtied + stats.checkpoints;
             Ok(Activity::Done(moved + shaped + stats.bytes_written))
         })
     }
