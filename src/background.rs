@@ -1,11 +1,12 @@
-//! The background threads: flushers that loop over the engine's steps, one for checkpoints, and one
-//! that syncs the log for commits that asked for it within a time.
+//! The background threads: flushers that loop over the engine's steps, a cleaner for idle times,
+//! one for checkpoints, and one that syncs the log for commits that asked for it within a time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sapwood_cachetable::crew::{Crew, Next, Waker, Work};
-use sapwood_flusher::Outcome;
+use sapwood_flusher::{Cleaned, Outcome};
 use sapwood_serialize::superblock::Session;
 
 use crate::engine::Engine;
@@ -34,8 +35,10 @@ impl Threads {
     /// jobs), the checkpointer and the syncer.
     pub(crate) fn start(engine: &Arc<Engine>, flushers: usize) -> Result<Threads> {
         let flushers = flushers.min(engine.table.budget().jobs());
-        let crews: [(&str, usize, Arc<dyn Work>); 3] = [
+        let cleaners = usize::from(engine.idle.share > 0);
+        let crews: [(&str, usize, Arc<dyn Work>); 4] = [
             ("sapwood-flush", flushers, Arc::new(Flusher(engine.clone()))),
+            ("sapwood-clean", cleaners, Arc::new(Sweeper::new(engine.clone()))),
             ("sapwood-checkpoint", 1, Arc::new(Checkpointer(engine.clone()))),
             ("sapwood-sync", 1, Arc::new(Syncer(engine.clone()))),
         ];
@@ -93,6 +96,53 @@ impl Work for Flusher {
 
     fn panicked(&self, message: String) {
         self.0.set_panicked(message);
+    }
+}
+
+/// Drains while nobody writes, for its share of the time.
+struct Sweeper {
+    engine: Arc<Engine>,
+    /// User bytes at the last look.
+    seen: AtomicU64,
+}
+
+/// So long nobody must have written before a database counts as idle.
+const QUIET: Duration = Duration::from_millis(50);
+
+impl Sweeper {
+    fn new(engine: Arc<Engine>) -> Sweeper {
+        Sweeper { engine, seen: AtomicU64::new(u64::MAX) }
+    }
+
+    /// How long to rest after `worked`, so that the share is kept.
+    fn rest(&self, worked: Duration) -> Duration {
+        let share = u32::from(self.engine.idle.share.max(1));
+        worked * (100 - share.min(100)) / share
+    }
+}
+
+impl Work for Sweeper {
+    fn work(&self) -> Next {
+        let user = self.engine.counters.user_bytes.get();
+        if self.seen.swap(user, Ordering::Relaxed) != user {
+            return Next::Wait(QUIET);
+        }
+        let start = self.engine.table.now();
+        match self.engine.clean_step() {
+            Ok(Cleaned::Flushed) => {
+                Next::Wait(self.rest(self.engine.table.now().saturating_sub(start)))
+            }
+            Ok(Cleaned::Busy) => Next::Wait(QUIET / 10),
+            Ok(Cleaned::TooDear(_) | Cleaned::Nothing) => Next::Wait(IDLE),
+            Err(fault) => {
+                self.engine.set_met(Some(fault));
+                Next::Wait(IDLE)
+            }
+        }
+    }
+
+    fn panicked(&self, message: String) {
+        self.engine.set_panicked(message);
     }
 }
 

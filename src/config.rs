@@ -1,10 +1,12 @@
 //! How a database is opened.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::storage::{FileStorage, MemoryStorage};
+use sapwood_cachetable::{StepHook, StepPoint};
 use sapwood_flusher::Limits;
 use sapwood_serialize::Storage;
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub(crate) cache_bytes: u64,
     pub(crate) background: Background,
     pub(crate) checkpoint_bytes: Option<u64>,
+    pub(crate) idle_share: u8,
+    pub(crate) step_hook: Option<StepHook>,
     pub(crate) limits: Limits,
     create: Create,
 }
@@ -76,6 +80,8 @@ impl Config {
             cache_bytes: 128 << 20,
             background: Background::Threads(default_threads()),
             checkpoint_bytes: None,
+            idle_share: 50,
+            step_hook: None,
             limits: Limits::default(),
             create: Create::IfAbsent,
         }
@@ -111,6 +117,14 @@ impl Config {
         self
     }
 
+    /// How much of one thread's time, in percent, goes into draining while nobody writes; 0 for
+    /// none. See [`Daemon`](crate::Daemon). Default: 50.
+    #[must_use]
+    pub fn idle_share(mut self, percent: u8) -> Config {
+        self.idle_share = percent;
+        self
+    }
+
     /// Opens only what is there: a missing database is an error instead of a new one.
     #[must_use]
     pub fn existing(mut self) -> Config {
@@ -118,11 +132,28 @@ impl Config {
         self
     }
 
-    /// Sizes so small that a few dozen keys make a tree of height 2, for tests.
+    /// Sizes so small that a few dozen keys make a tree of height 2, and no idle work, for tests.
     #[doc(hidden)]
     #[must_use]
     pub fn tiny(mut self) -> Config {
         self.limits = Limits::tiny();
+        self.idle_share = 0;
+        self
+    }
+
+    /// How many numbered points there are in background work, for tests.
+    #[doc(hidden)]
+    pub const STEP_POINTS: usize = StepPoint::ALL.len();
+
+    /// Calls `hook` with the number of each point that background work comes to, for tests: it may
+    /// wait there, or break the work off.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn on_step(
+        mut self,
+        hook: impl Fn(usize) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Config {
+        self.step_hook = Some(Arc::new(move |point: StepPoint| hook(point as usize)));
         self
     }
 
@@ -146,6 +177,10 @@ impl Config {
         }
         if self.cache_bytes > 1 << 50 {
             return refuse("cache_bytes", "it is more than any machine has".into());
+        }
+        if self.idle_share > 100 {
+            let reason = format!("{} percent are more than the whole of a thread", self.idle_share);
+            return refuse("idle_share", reason);
         }
         if self.background == Background::Threads(0) {
             let reason = "0 threads would never flush; use Background::Manual to do it yourself";

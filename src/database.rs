@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sapwood_cachetable::sync::{Mutex, Rank};
-use sapwood_flusher::Outcome;
+use sapwood_flusher::{Cleaned, Outcome};
 use sapwood_serialize::catalog_image::OperatorName;
 use sapwood_serialize::superblock::Session;
 use sapwood_serialize::{Operator, Record, Storage, encode_record};
@@ -209,7 +209,10 @@ impl Database {
     pub fn maintain(&self, steps: usize) -> Result<usize> {
         self.engine().check_open()?;
         for done in 0..steps {
-            if self.engine().step()? != Outcome::Done {
+            if self.engine().step()? == Outcome::Done {
+                continue;
+            }
+            if self.engine().clean_step()? != Cleaned::Flushed {
                 self.engine().mark_idle()?;
                 return Ok(done);
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use sapwood_cachetable::stats::Counter;
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Captured, Fault, Flip};
-use sapwood_flusher::{Mover, Outcome};
+use sapwood_flusher::{FarOut, Mover, Outcome};
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{FrameKind, Msn, StorageLock, begin_frame};
 
@@ -19,8 +19,10 @@ use crate::background::Wakers;
 use crate::catalog::Catalog;
 use crate::commit::Line;
 use crate::config::Background;
+use crate::daemon::Held;
 use crate::error::{Error, Kind, Result};
 use crate::generation::Generation;
+use crate::idle::Idle;
 use crate::throttle::Throttle;
 use crate::view::{View, ViewCell};
 use crate::wal::Log;
@@ -47,6 +49,9 @@ pub(crate) struct Engine {
     pub(crate) line: Line,
     pub(crate) throttle: Throttle,
     pub(crate) counters: EngineCounters,
+    pub(crate) idle: Idle,
+    /// Whether the user has told background work to pause.
+    is_held: AtomicBool,
     /// The newest superblock; held by whoever takes a checkpoint.
     pub(crate) superblock: Mutex<Superblock>,
     checkpointing: AtomicBool,
@@ -64,6 +69,8 @@ pub(crate) struct Engine {
     panicked: Mutex<Option<String>>,
     /// What background work met last, until it gets something done again.
     met: Mutex<Option<Fault>>,
+    /// What it met last at all.
+    last_met: Mutex<Option<Fault>>,
     // Last, so that the folder is free when everything else is gone.
     lock: Mutex<Option<Box<dyn StorageLock>>>,
 }
@@ -78,6 +85,7 @@ pub(crate) struct Parts {
     pub(crate) next_msn: Msn,
     pub(crate) background: Background,
     pub(crate) checkpoint_every: u64,
+    pub(crate) idle_share: u8,
     pub(crate) lock: Box<dyn StorageLock>,
 }
 
@@ -93,6 +101,8 @@ impl Engine {
             line: Line::new(parts.next_msn),
             throttle: Throttle::default(),
             counters: EngineCounters::default(),
+            idle: Idle::new(parts.idle_share),
+            is_held: AtomicBool::new(false),
             superblock: Mutex::new(Rank::Claims, parts.superblock),
             checkpointing: AtomicBool::new(false),
             spilling: AtomicBool::new(false),
@@ -104,6 +114,7 @@ impl Engine {
             sync_by: AtomicU64::new(NEVER),
             panicked: Mutex::new(Rank::Storage, None),
             met: Mutex::new(Rank::Storage, None),
+            last_met: Mutex::new(Rank::Storage, None),
             lock: Mutex::new(Rank::Storage, Some(parts.lock)),
         }
     }
@@ -126,11 +137,30 @@ impl Engine {
 
     /// Background work has met `fault` (or has got something done): whoever waits for it is told.
     pub(crate) fn set_met(&self, fault: Option<Fault>) {
+        if let Some(fault) = &fault {
+            *self.last_met.lock() = Some(fault.clone());
+        }
         let is_fault = fault.is_some();
         *self.met.lock() = fault;
         if is_fault {
             self.bell.ring();
         }
+    }
+
+    /// What background work has last failed with.
+    pub(crate) fn last_met(&self) -> Option<Fault> {
+        self.last_met.lock().clone()
+    }
+
+    /// Holds background work back, or lets it go on.
+    pub(crate) fn hold(&self, held: Held) {
+        self.is_held.store(held == Held::Paused, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether background work is held back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
     }
 
     /// What keeps background work from going on, if anything does.
@@ -200,7 +230,7 @@ impl Engine {
     /// Does the most urgent thing that is due, if any.
     pub(crate) fn step(&self) -> std::result::Result<Outcome, Fault> {
         self.table.poison().check()?;
-        if self.is_paused() {
+        if self.is_paused() || (self.is_held() && self.pressure() < 0.5) {
             return Ok(Outcome::Nothing);
         }
         if self.log.lacks_next() {
@@ -274,11 +304,36 @@ impl Engine {
         written.saturating_sub(before) >= self.checkpoint_every
     }
 
-    /// Takes a checkpoint of what is in the trees now; waits for one that is under way.
+    /// Takes a checkpoint of what is in the trees now; waits for one that is under way. Where it
+    /// leaves little in a large file, that is moved to the front and a second one taken, so that
+    /// the file can be shortened.
     pub(crate) fn checkpoint_step(&self, session: Session) -> std::result::Result<(), Fault> {
+        let by = if session == Session::Open { By::Anybody } else { By::Closer };
+        self.checkpoint_once(session, by)?;
+        if session == Session::Open {
+            self.pull_together(by)?;
+        }
+        Ok(())
+    }
+
+    fn pull_together(&self, by: By) -> std::result::Result<(), Fault> {
+        let Some(far_out) = self.sparse_beyond() else { return Ok(()) };
+        self.mover.relocate(far_out)?;
+        self.checkpoint_once(Session::Open, by)
+    }
+
+    /// Where the file would end if everything were at its front, when that is worth it.
+    fn sparse_beyond(&self) -> Option<FarOut> {
+        const WORTH_BYTES: u64 = 1 << 20;
+        let ledger = self.table.ledger();
+        let (file, live) = (ledger.file_bytes(), ledger.live_bytes());
+        (file > WORTH_BYTES.max(16 * live)).then(|| FarOut(2 * live + WORTH_BYTES / 4))
+    }
+
+    fn checkpoint_once(&self, session: Session, by: By) -> std::result::Result<(), Fault> {
         let _alone = self.hold_checkpoints();
         // The last checkpoint says that there is no log; none may say otherwise after it.
-        if session == Session::Open && self.is_closed() {
+        if by == By::Anybody && self.is_closed() {
             return Err(Fault::Closed);
         }
         let before = *self.superblock.lock();
@@ -291,6 +346,9 @@ impl Engine {
         *self.superblock.lock() = superblock;
         self.checkpointed_at.store(written, Ordering::Relaxed);
         self.log.trim(superblock.first_generation)?;
+        if session == Session::Open {
+            self.table.shorten_file()?;
+        }
         self.bell.ring();
         Ok(())
     }
@@ -383,6 +441,10 @@ impl Engine {
             return Ok(());
         }
         self.spill_all()?;
+        if self.sparse_beyond().is_some() {
+            self.checkpoint_once(Session::Open, By::Closer)?;
+            self.pull_together(By::Closer)?;
+        }
         self.checkpoint_step(Session::Closed)?;
         let first = self.superblock.lock().first_generation.next();
         self.log.trim(first)?;
@@ -409,6 +471,15 @@ const NEVER: u64 = u64::MAX;
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(NEVER - 1)
+}
+
+/// Who takes a checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Somebody who is refused once the database is closed.
+    Anybody,
+    /// Who closes it.
+    Closer,
 }
 
 /// While it lives, background work pauses.

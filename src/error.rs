@@ -77,6 +77,8 @@ pub(crate) enum Kind {
         reason: String,
     },
     Closed,
+    /// Background work is asked for while it is paused.
+    Paused,
     Panicked(String),
     Verify(String),
 }
@@ -190,6 +192,7 @@ impl fmt::Display for Error {
                 write!(f, "the option {option} is refused: {reason}")
             }
             Kind::Closed => f.write_str("the database is closed"),
+            Kind::Paused => f.write_str("background work is paused; resume the daemon first"),
             Kind::Panicked(what) => write!(
                 f,
                 "a background job panicked ({what}); the database takes no more writes, reopen it"

@@ -85,6 +85,9 @@ impl Opening {
         let file = block_file.file.clone();
         let table =
             Cachetable::new(storage, file, superblock.database, budget, pool_for(config)?, opened);
+        if let Some(hook) = &config.step_hook {
+            table.steps().hook(hook.clone());
+        }
         let table = Arc::new(table);
         let token = table.ledger().publish(Change::default());
         let forest = read_forest(&table, block_file, token)?;
@@ -144,6 +147,7 @@ impl Opening {
             next_msn,
             background: config.background,
             checkpoint_every: config.checkpoint_every(),
+            idle_share: config.idle_share,
             lock,
         }))
     }

@@ -72,6 +72,7 @@ impl Engine {
     /// Lets a writer of `bytes` in: refuses what can never fit, delays what would be too much.
     pub(crate) fn admit(&self, bytes: u64) -> Result<()> {
         self.check_open()?;
+        self.idle.yield_to_writer();
         let most = self.batch_bytes_max();
         if bytes > most {
             return Err(Error::new(Kind::BatchTooLarge { bytes, most }));

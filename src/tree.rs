@@ -115,6 +115,16 @@ impl Tree {
         self.write_range(bounds_of_prefix(prefix.as_ref()))
     }
 
+    /// Moves everything that waits for the keys in `range` into the leaves, and drops what nobody
+    /// needs there: old versions, deletes, operands that can be merged. Runs on this thread; costs
+    /// a rewrite of what is concerned. Space is free again after a checkpoint.
+    ///
+    /// # Errors
+    /// As for [`Daemon::drain`](crate::Daemon::drain).
+    pub fn compact<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<()> {
+        self.db.engine().compact(self.id, &bounds_of(&range))
+    }
+
     /// Whether merges can be taken.
     pub(crate) fn has_operator(&self) -> bool {
         let view = self.db.engine().views.load();

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Nothing is locked while the value is read and while the caller decides. Whoever leads the commit
-//! looks for a newer message of the key, which can only be in a memtable: the leader is the only one
-//! who adds any.
+//! looks for a newer message of the key, which can only be in a memtable: the leader is the only
+//! one who adds any.
 
 use std::borrow::Cow;
 
@@ -140,8 +140,8 @@ impl Tree {
         })
     }
 
-    /// Sets `key` to `new` (`None` removes it) if its value is `expected` (`None`: if it is absent).
-    /// The inner error tells the value that was found instead.
+    /// Sets `key` to `new` (`None` removes it) if its value is `expected` (`None`: if it is
+    /// absent). The inner error tells the value that was found instead.
     ///
     /// ```
     /// # fn main() -> sapwood::Result<()> {

@@ -327,7 +327,7 @@ impl Cachetable {
     }
 
     /// What the tables of a checkpoint and the images of nodes need, generously.
-    fn floor(ledger: &Ledger) -> u64 {
+    pub(crate) fn floor(ledger: &Ledger) -> u64 {
         const SMALL: u64 = 16 << 10;
         SMALL + ledger.file_bytes() / 64
     }

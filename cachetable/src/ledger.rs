@@ -200,6 +200,21 @@ impl Ledger {
         self.allocator.cut_tail()
     }
 
+    /// Shortens the file to what is in use and `keep` bytes of free space, if that is worth it, and
+    /// tells the new length.
+    pub fn shorten(&mut self, keep: u64) -> Option<u64> {
+        const WORTH_BYTES: u64 = 256 << 10;
+        let end = self.allocator.cut_tail();
+        let tail = keep.saturating_sub(self.allocator.free_bytes());
+        let wanted = (end + tail).next_multiple_of(Extent::UNIT);
+        let saved = self.file_bytes.saturating_sub(wanted);
+        if saved < WORTH_BYTES.max(self.file_bytes / 4) {
+            return None;
+        }
+        self.file_bytes = wanted;
+        Some(wanted)
+    }
+
     /// Free extents, ascending.
     pub fn free_extents(&self) -> Vec<Extent> {
         self.allocator.free_extents().collect()

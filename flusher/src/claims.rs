@@ -20,6 +20,11 @@ impl Default for Claims {
 }
 
 impl Claims {
+    /// How many nodes are claimed.
+    pub fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Claims `block` until the returned value is dropped; `None` when somebody else has it.
     pub fn take(&self, block: BlockId) -> Option<Claim<'_>> {
         let is_free = self.0.lock().insert(block);

@@ -4,8 +4,8 @@
 //! edge   [ r1 ........ r2 .. r3 r4 r5 ]   ->   [ r1 ........ r2 .. r3' ]
 //! ```
 //!
-//! So a buffer that gets many small spills keeps few runs without a leaf being rewritten for next to
-//! nothing. Each row is rewritten about as often as the sizes can double.
+//! So a buffer that gets many small spills keeps few runs without a leaf being rewritten for next
+//! to nothing. Each row is rewritten about as often as the sizes can double.
 
 use std::sync::Arc;
 

@@ -7,7 +7,9 @@
 #[doc(hidden)]
 pub mod bench_support;
 mod claims;
+mod cleaner;
 mod counters;
+mod drain;
 mod due;
 pub mod edit;
 mod flush;
@@ -20,6 +22,7 @@ mod mover;
 pub mod policy;
 mod read_work;
 mod reconcile;
+mod relocate;
 pub mod remedy;
 mod segment_writer;
 mod spill;
@@ -29,7 +32,9 @@ mod tend;
 mod tests;
 mod top;
 
+pub use cleaner::{Cleaned, Cleaner, Credit};
 pub use counters::{MoverCounters, Spread};
+pub use drain::Drain;
 pub use edit::EdgeName;
 pub use flush::Stop;
 pub use forest::{Forest, JobResult, Outcome, Views};
@@ -37,4 +42,5 @@ pub use limits::Limits;
 pub use mover::Mover;
 pub use policy::Pick;
 pub use read_work::ReadWork;
+pub use relocate::FarOut;
 pub use spill::Generation;

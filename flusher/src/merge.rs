@@ -18,13 +18,13 @@ use std::sync::Arc;
 
 use sapwood_cachetable::{Fault, StepPoint};
 use sapwood_serialize::BlockId;
-use sapwood_serialize::node::{Edge, Internal, Node};
+use sapwood_serialize::node::{Edge, Internal, Node, ResidentNode};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
 
 use crate::edit::{Above, EdgeName, Edit, Refused, Replacement};
 use crate::flush::Stop;
-use crate::forest::{JobResult, Outcome};
+use crate::forest::{Forest, JobResult, Outcome};
 use crate::limits::Limits;
 use crate::mover::Mover;
 use crate::policy::{Pick, weight};
@@ -41,8 +41,13 @@ enum Joined {
 impl Mover {
     /// Merges the underfull leaf below the edge `name`: first everything that waits on the way to
     /// it is flushed into it, from the top on; then, if it still is underfull, a sibling takes it
-    /// in.
+    /// in or shares with it. Nothing is flushed where no sibling can.
     pub(crate) fn merge_leaf(&self, name: &EdgeName) -> JobResult {
+        match self.siblings(name)? {
+            Found::Pair(siblings) if self.can_join_leaves(&siblings)? => {}
+            Found::Top => return self.merge_with_sibling(name),
+            _ => return Ok(Outcome::Nothing),
+        }
         self.table.steps().reach(StepPoint::LeafMergeBegun)?;
         self.counters.leaf_merges_started.add(1);
         let merged = self.flush_toward(name).and_then(|flushed| match flushed {
@@ -75,33 +80,60 @@ impl Mover {
         }
     }
 
-    /// Merges the node below the edge `name` with a sibling, or shrinks the tree when it is the
-    /// highest node and has one edge left.
-    pub(crate) fn merge_with_sibling(&self, name: &EdgeName) -> JobResult {
+    /// The node of `name` with the neighbour that it should be joined with.
+    fn siblings(&self, name: &EdgeName) -> Result<Found, Fault> {
         let forest = self.views.forest();
-        let Some(tree) = forest.trees.get(&name.tree) else { return Ok(Outcome::Nothing) };
+        let Some(tree) = forest.trees.get(&name.tree) else { return Ok(Found::Nothing) };
         if tree.top.child.block() == name.block {
-            return self.shrink(name, &tree.top);
+            return Ok(Found::Top);
         }
-        let Some((parent, index)) = self.parent_of(&tree.top.clone(), name)? else {
-            return Ok(Outcome::Nothing);
+        let Some((parent, bounds, index)) = self.parent_of(&tree.top, name)? else {
+            return Ok(Found::Nothing);
         };
         let resident = self.table.node(&parent.child)?;
-        let Node::Internal(node) = &resident.node else { return Ok(Outcome::Nothing) };
-        let Some(left) = left_of_pair(node, index) else { return Ok(Outcome::Nothing) };
-        if node.height > 1 && self.flush_first(name, node, left) {
+        let Node::Internal(node) = &resident.node else { return Ok(Found::Nothing) };
+        let Some(left) = left_of_pair(node, index) else { return Ok(Found::Nothing) };
+        let both = Bounds {
+            lower: node.bounds_of(left, &bounds).lower,
+            upper: node.bounds_of(left + 1, &bounds).upper,
+        };
+        let (low, high) = (node.edge(left).clone(), node.edge(left + 1).clone());
+        let parent = EdgeName { block: parent.child.block(), ..name.clone() };
+        Ok(Found::Pair(Siblings { parent, low, high, both, forest }))
+    }
+
+    fn can_join_leaves(&self, siblings: &Siblings) -> Result<bool, Fault> {
+        let (low, high) = siblings.fetch(self)?;
+        let (Node::Leaf(left), Node::Leaf(right)) = (&low.node, &high.node) else {
+            return Ok(false);
+        };
+        let (total, least) = (left.bytes() + right.bytes(), left.bytes().min(right.bytes()));
+        let gains = total / 2 > least + self.limits.segment_bytes;
+        let balances = gains && !is_at_an_end(&siblings.both);
+        Ok(balances || least == 0 || Limits::fits_merged(total, self.limits.leaf_bytes))
+    }
+
+    /// Merges the node below the edge `name` with a sibling or lets them share, or shrinks the tree
+    /// when it is the highest node and has one edge left.
+    pub(crate) fn merge_with_sibling(&self, name: &EdgeName) -> JobResult {
+        let siblings = match self.siblings(name)? {
+            Found::Pair(siblings) => siblings,
+            Found::Top => return self.shrink(name),
+            Found::Nothing => return Ok(Outcome::Nothing),
+        };
+        let (one, other) = (siblings.low.child.clone(), siblings.high.child.clone());
+        if one.height() > 0 && self.flush_first(&siblings) {
             return Ok(Outcome::Nothing);
         }
-        let (one, other) = (node.edge(left).child.clone(), node.edge(left + 1).child.clone());
         let claims = (self.claims.take(one.block()), self.claims.take(other.block()));
         let (Some(_one), Some(_other)) = claims else { return Ok(Outcome::Busy) };
         self.table.steps().reach(StepPoint::MergeBegun)?;
         // Held until the edit is made, so that neither goes for the other in a small cache.
-        let _pinned = (self.table.node(&one)?, self.table.node(&other)?);
-        drop(forest);
+        let _pinned = siblings.fetch(self)?;
         self.table.steps().reach(StepPoint::MergeFetched)?;
-        let place = EdgeName { block: parent.child.block(), ..name.clone() };
-        self.join(name, &place, (one.block(), other.block()), one.height())
+        let parent = siblings.parent.clone();
+        drop(siblings);
+        self.join(name, &parent, (one.block(), other.block()), one.height())
     }
 
     fn join(
@@ -138,40 +170,73 @@ impl Mover {
 
     /// Internal siblings are merged only under empty buffers, see the module's head; enters the
     /// flushes that empty them, after which the pair is looked at again.
-    fn flush_first(&self, name: &EdgeName, parent: &Internal, left: usize) -> bool {
+    fn flush_first(&self, siblings: &Siblings) -> bool {
         let mut waits = false;
-        for index in [left, left + 1] {
-            let edge = parent.edge(index);
+        for edge in [&siblings.low, &siblings.high] {
             if !edge.buffer().is_empty() {
                 waits = true;
                 // Any key below the edge leads to it; the first one buffered is at hand.
-                let key = edge.segments().map(SegmentRef::first).min().map(Key::from);
-                let key = key.unwrap_or_else(|| name.key.clone());
-                let block = edge.child.block();
-                self.due.flush(EdgeName { tree: name.tree, key, block }, weight(edge));
+                let key = edge.buffer().iter().filter_map(|run| run.first()).min().map(Key::from);
+                let key = key.unwrap_or_else(|| siblings.both.lower.clone());
+                let (tree, block) = (siblings.parent.tree, edge.child.block());
+                self.due.flush(EdgeName { tree, key, block }, weight(edge));
             }
         }
         waits
     }
 
-    /// The edge above the parent of `name`'s node, and where the node is in it.
+    /// The edge above the parent of `name`'s node with its bounds, and where the node is in it.
     fn parent_of(
         &self,
         top: &Arc<Edge>,
         name: &EdgeName,
-    ) -> Result<Option<(Arc<Edge>, usize)>, Fault> {
-        let mut edge = top.clone();
+    ) -> Result<Option<(Arc<Edge>, Bounds, usize)>, Fault> {
+        let (mut edge, mut bounds) = (top.clone(), Bounds::all());
         while edge.child.height() > 0 {
             let resident = self.table.node(&edge.child)?;
             let Node::Internal(node) = &resident.node else { return Ok(None) };
             let index = node.index_of(&name.key);
             if node.edge(index).child.block() == name.block {
-                return Ok(Some((edge, index)));
+                return Ok(Some((edge, bounds, index)));
             }
+            bounds = node.bounds_of(index, &bounds);
             edge = node.edge(index).clone();
         }
         Ok(None)
     }
+}
+
+/// Where a node stands among others.
+enum Found {
+    Pair(Siblings),
+    /// It is the highest of its tree.
+    Top,
+    /// It is gone, or the only child of its parent.
+    Nothing,
+}
+
+/// Two neighbours below one node.
+struct Siblings {
+    /// The edge above their parent.
+    parent: EdgeName,
+    low: Arc<Edge>,
+    high: Arc<Edge>,
+    /// The bounds of both together.
+    both: Bounds,
+    /// Held so that their images stay where they are.
+    forest: Arc<Forest>,
+}
+
+impl Siblings {
+    fn fetch(&self, mover: &Mover) -> Result<(Arc<ResidentNode>, Arc<ResidentNode>), Fault> {
+        debug_assert!(self.forest.trees.contains_key(&self.parent.tree));
+        Ok((mover.table.node(&self.low.child)?, mover.table.node(&self.high.child)?))
+    }
+}
+
+/// At the ends of a tree a small leaf is one that grows: it takes nothing from its neighbour.
+fn is_at_an_end(bounds: &Bounds) -> bool {
+    bounds.upper.is_none() || bounds.lower.is_empty()
 }
 
 /// The left one of the pair that edge `index` should be merged with: the smaller neighbour.
@@ -243,11 +308,6 @@ impl Pair<'_> {
         Edge::new(self.low.child.clone(), buffer)
     }
 
-    /// At the ends of a tree a small leaf is one that grows: it takes nothing from its neighbour.
-    fn is_at_an_end(&self) -> bool {
-        self.bounds.upper.is_none() || self.bounds.lower.is_empty()
-    }
-
     fn join_leaves(
         &self,
         edit: &mut Edit<'_>,
@@ -266,7 +326,9 @@ impl Pair<'_> {
             let bytes = |parts: &Vec<SegmentRef>| parts.iter().map(|part| part.bytes).sum::<u64>();
             let least = pieces.iter().map(bytes).min().unwrap_or(0);
             // Large segments may leave no better cut than the one that is there.
-            if pieces.len() != 2 || least <= left.bytes().min(right.bytes()) || self.is_at_an_end()
+            if pieces.len() != 2
+                || least <= left.bytes().min(right.bytes())
+                || is_at_an_end(self.bounds)
             {
                 return Err(Refused::Stale);
             }

@@ -50,6 +50,11 @@ impl Mover {
         self.due.waiting()
     }
 
+    /// How many nodes jobs are at work on.
+    pub fn running(&self) -> usize {
+        self.claims.len()
+    }
+
     /// Looks at every tree again; after opening, nobody knows what is due.
     pub fn tend_all(&self) {
         for tree in self.views.forest().trees.values() {

@@ -25,6 +25,7 @@ use crate::flush::{Stop, Taken};
 use crate::forest::{JobResult, Outcome};
 use crate::groups::{Group, groups};
 use crate::mover::Mover;
+use crate::relocate::FarOut;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
 
 impl Mover {
@@ -101,7 +102,13 @@ impl Mover {
         let facts = only.part.segment.facts();
         let is_plain = facts.content == Content::Plain;
         if only.age == 0 {
-            if effort == Effort::Thorough && !is_plain {
+            let place = only.part.segment.place().map(|place| place.extent.offset);
+            let goes = match effort {
+                Effort::Needed => false,
+                Effort::Thorough => !is_plain,
+                Effort::Beyond(far_out) => far_out.has(place),
+            };
+            if goes {
                 return None;
             }
             self.counters.segments_kept.add(1);
@@ -137,6 +144,8 @@ pub(crate) enum Effort {
     Needed,
     /// Besides that, whatever may hold old versions or operands.
     Thorough,
+    /// Besides that, what lies far out in the file.
+    Beyond(FarOut),
 }
 
 /// No message of the leaf and what comes into it is older.

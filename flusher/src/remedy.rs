@@ -22,6 +22,9 @@ pub fn remedy(node: &Node, limits: &Limits) -> Remedy {
             let edges = internal.edges().len();
             if edges > limits.fanout {
                 Remedy::Split
+            } else if edges == 1 {
+                // It says nothing that its parent could not say.
+                Remedy::Merge
             } else {
                 merge_if_undersize(edges as u64, limits.fanout as u64)
             }
@@ -114,8 +117,8 @@ fn percent(amount: u64, most: u64) -> u64 {
 /// With so many pieces of range deletes on one edge its node's header becomes large.
 const DELETES_MOST: u64 = 1024;
 
-/// The first of the newest runs that are of about one size: each at most twice what is newer. `None`
-/// where joining them would let their MSNs overlap those of others.
+/// The first of the newest runs that are of about one size: each at most twice what is newer.
+/// `None` where joining them would let their MSNs overlap those of others.
 fn newest_small_runs(edge: &Edge) -> Option<usize> {
     let runs = edge.buffer();
     let mut first = runs.len().checked_sub(2)?;

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A piece goes to the deepest edge at which the pieces beside it have [`Limits::piece_bytes`] on
-//! average and above which nothing older waits: random keys stop high up, ascending ones go straight
-//! to the last leaf. At publication each piece takes the way down again in the view
+//! average and above which nothing older waits: random keys stop high up, ascending ones go
+//! straight to the last leaf. At publication each piece takes the way down again in the view
 //! that is current then, and stays higher where something has come in between; the top edge always
 //! takes it. So a spill never starts over.
 

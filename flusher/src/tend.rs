@@ -47,8 +47,19 @@ impl Mover {
         let Node::Internal(internal) = node else { return };
         for (index, edge) in internal.edges().iter().enumerate() {
             let key = internal.bounds_of(index, bounds).lower;
-            self.enter(&EdgeName { tree: name.tree, key, block: edge.child.block() }, edge);
+            let below = EdgeName { tree: name.tree, key, block: edge.child.block() };
+            self.enter(&below, edge);
+            if self.is_small_leaf(edge) {
+                self.due.merge_leaf(below);
+            }
         }
+    }
+
+    /// Whether a leaf in memory wants to be merged; it may have had no sibling until now.
+    fn is_small_leaf(&self, edge: &Edge) -> bool {
+        let resident = edge.child.peek();
+        let leaf = resident.as_ref().filter(|_| edge.child.height() == 0);
+        leaf.is_some_and(|leaf| remedy(&leaf.node, &self.limits) == Remedy::Merge)
     }
 
     /// Enters what the buffer of the edge `name` needs.

@@ -16,8 +16,11 @@ use crate::mover::Mover;
 
 impl Mover {
     /// Takes the highest node away if it has one edge left.
-    pub(crate) fn shrink(&self, name: &EdgeName, top: &Edge) -> JobResult {
-        if top.child.height() == 0 {
+    pub(crate) fn shrink(&self, name: &EdgeName) -> JobResult {
+        let forest = self.views.forest();
+        let Some(tree) = forest.trees.get(&name.tree) else { return Ok(Outcome::Nothing) };
+        let top = tree.top.clone();
+        if top.child.block() != name.block || top.child.height() == 0 {
             return Ok(Outcome::Nothing);
         }
         let Some(_claim) = self.claims.take(name.block) else { return Ok(Outcome::Busy) };

@@ -10,6 +10,7 @@ mod faults;
 mod hostile;
 mod messages;
 mod model;
+mod movement;
 mod refusals;
 mod scenarios;
 mod sim;

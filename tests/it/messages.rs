@@ -165,7 +165,7 @@ fn a_range_delete_reaches_what_lies_at_every_level() {
     tree.remove_range(key(3_000)..key(17_000)).unwrap();
     tree.insert(key(5_000), "again").unwrap();
     for round in 0..2 {
-        assert_eq!(tree.get(key(2_999)).unwrap().is_some(), true, "round {round}");
+        assert!(tree.get(key(2_999)).unwrap().is_some(), "round {round}");
         assert_eq!(tree.get(key(3_000)).unwrap(), None);
         assert_eq!(tree.get(key(16_999)).unwrap(), None);
         assert_eq!(tree.get(key(5_000)).unwrap().as_deref(), Some(&b"again"[..]));

@@ -1,0 +1,245 @@
+//! Work for idle times: draining what waits, within what writes may cost.
+//!
+//! ```text
+//! nobody writes -> flush what waits, dearest last -> spill what is in memory -> again
+//!                  until nothing waits anywhere, or nothing more can be paid for
+//! ```
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sapwood_cachetable::Fault;
+use sapwood_cachetable::sync::{Mutex, Rank};
+use sapwood_flusher::{Cleaned, Cleaner, Credit, Drain, Outcome, Stop};
+use sapwood_serialize::TreeId;
+use sapwood_serialize::run::Bounds;
+use sapwood_serialize::superblock::Session;
+
+use crate::config::Background;
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::memtable::Memtable;
+
+/// Once so many generations lie between the last checkpoint and now, an idle database takes one:
+/// each has a log file.
+const GENERATIONS_MOST: u64 = 8;
+
+/// The state of idle work.
+pub(crate) struct Idle {
+    /// The percentage of one thread's time that it takes at most; 0 for no idle work.
+    pub(crate) share: u8,
+    /// Taken by whoever does a piece of it.
+    cleaner: Mutex<Option<Cleaner>>,
+    credit: Credit,
+    is_running: AtomicBool,
+    /// Raised by a writer: the running piece is broken off.
+    stop: AtomicBool,
+    /// Whether credit was given for what waited when the database was opened.
+    is_granted: AtomicBool,
+    /// At so many user bytes there was nothing left to be done, until there are so many.
+    settled: Mutex<Option<Settled>>,
+}
+
+#[derive(Clone, Copy)]
+struct Settled {
+    user_bytes: u64,
+    until: u64,
+    moved: u64,
+}
+
+impl Idle {
+    pub(crate) fn new(share: u8) -> Idle {
+        Idle {
+            share,
+            cleaner: Mutex::new(Rank::Storage, Some(Cleaner::default())),
+            credit: Credit::default(),
+            is_running: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            is_granted: AtomicBool::new(false),
+            settled: Mutex::new(Rank::Storage, None),
+        }
+    }
+
+    /// A writer has come: what runs is broken off.
+    pub(crate) fn yield_to_writer(&self) {
+        if self.is_running.load(Ordering::Relaxed) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Engine {
+    /// Does a piece of idle work, broken off when a writer comes.
+    pub(crate) fn clean_step(&self) -> std::result::Result<Cleaned, Fault> {
+        if self.idle.share == 0 || self.is_held() || self.is_settled_for_now() {
+            return Ok(Cleaned::Nothing);
+        }
+        self.table.poison().check()?;
+        let taken = self.idle.cleaner.lock().take();
+        let Some(mut cleaner) = taken else { return Ok(Cleaned::Busy) };
+        self.idle.stop.store(false, Ordering::Relaxed);
+        self.idle.is_running.store(true, Ordering::Relaxed);
+        let cleaned = self.clean(&mut cleaner);
+        self.idle.is_running.store(false, Ordering::Relaxed);
+        *self.idle.cleaner.lock() = Some(cleaner);
+        if matches!(cleaned, Ok(Cleaned::Flushed)) {
+            self.bell.ring();
+        }
+        cleaned
+    }
+
+    fn clean(&self, cleaner: &mut Cleaner) -> std::result::Result<Cleaned, Fault> {
+        if !self.idle.is_granted.swap(true, Ordering::Relaxed) {
+            self.idle.credit.grant(Cleaner::bytes_waiting(&self.mover)?);
+        }
+        let (user, credit) = (self.counters.user_bytes.get(), self.idle_credit());
+        let stop = Stop::when(&self.idle.stop);
+        let cleaned = match cleaner.step(&self.mover, credit, stop)? {
+            Cleaned::Nothing => self.clean_memory(credit)?,
+            cleaned => cleaned,
+        };
+        match cleaned {
+            Cleaned::Flushed | Cleaned::Busy => {}
+            // Each byte that a user writes brings twenty nearer to what the next piece costs.
+            Cleaned::TooDear(short) => self.settle(user, short / 20),
+            Cleaned::Nothing => {
+                self.tidy_log()?;
+                self.idle.credit.forfeit(user, self.bytes_spent());
+                self.settle(user, 0);
+            }
+        }
+        Ok(cleaned)
+    }
+
+    /// Spills what is in memory, if that can be paid for.
+    fn clean_memory(&self, credit: u64) -> std::result::Result<Cleaned, Fault> {
+        let (bytes, rows) = {
+            let view = self.views.load();
+            let memtables = || view.generations().map(|one| &one.memtable);
+            let bytes = memtables().map(Memtable::user_bytes).sum();
+            (bytes, memtables().map(Memtable::rows).sum())
+        };
+        if rows == 0 {
+            return Ok(Cleaned::Nothing);
+        }
+        let cost = self.mover.cost_of_spill(bytes, rows);
+        if cost > credit {
+            return Ok(Cleaned::TooDear(cost - credit));
+        }
+        self.spill_all()?;
+        Ok(Cleaned::Flushed)
+    }
+
+    /// A checkpoint lets log files go that nobody needs.
+    fn tidy_log(&self) -> std::result::Result<(), Fault> {
+        let active = self.views.load().active.id.to_raw();
+        let first = self.superblock.lock().first_generation.to_raw();
+        if active.saturating_sub(first) >= GENERATIONS_MOST {
+            self.checkpoint_step(Session::Open)?;
+        }
+        Ok(())
+    }
+
+    fn settle(&self, user_bytes: u64, more: u64) {
+        let (until, moved) = (user_bytes + more.max(1), self.moved());
+        *self.idle.settled.lock() = Some(Settled { user_bytes, until, moved });
+    }
+
+    /// Whether nothing has happened since there was nothing to do.
+    fn is_settled_for_now(&self) -> bool {
+        let (user, moved) = (self.counters.user_bytes.get(), self.moved());
+        let settled = *self.idle.settled.lock();
+        settled.is_some_and(|settled| user < settled.until && moved == settled.moved)
+    }
+
+    /// Changes whenever something was moved.
+    fn moved(&self) -> u64 {
+        self.mover.counters().flushes() + self.mover.counters().spills.get()
+    }
+
+    /// What idle work may still write.
+    pub(crate) fn idle_credit(&self) -> u64 {
+        self.idle.credit.left(self.counters.user_bytes.get(), self.bytes_spent())
+    }
+
+    /// What was written, and what was built to be written.
+    fn bytes_spent(&self) -> u64 {
+        let built = self.mover.counters().bytes_built.get();
+        built.max(self.table.counters().bytes_written.get()) + self.log.bytes_written.get()
+    }
+
+    /// Whether all background work is done that can be done now.
+    pub(crate) fn is_idle(&self) -> bool {
+        let user = self.counters.user_bytes.get();
+        let settled = *self.idle.settled.lock();
+        let is_clean = self.idle.share == 0
+            || settled.is_some_and(|at| at.user_bytes == user && at.moved == self.moved());
+        is_clean
+            && self.mover.waiting() == 0
+            && self.mover.running() == 0
+            && self.views.load().sealed.is_empty()
+    }
+
+    /// Moves everything that was written before this call and lies within `stretches` into leaves,
+    /// on the caller's thread, whatever it costs.
+    pub(crate) fn drain(&self, stretches: &[(TreeId, Bounds)]) -> Result<()> {
+        self.check_may_move()?;
+        self.spill_all()?;
+        for (tree, bounds) in stretches {
+            let mut drain = Drain::new(*tree, bounds.clone());
+            self.repeat(&mut || self.mover.drain_step(&mut drain, Stop::NEVER))?;
+        }
+        self.finish_due()
+    }
+
+    /// Drains a stretch and goes through its leaves.
+    pub(crate) fn compact(&self, tree: TreeId, bounds: &Bounds) -> Result<()> {
+        self.drain(&[(tree, bounds.clone())])?;
+        let mut drain = Drain::new(tree, bounds.clone());
+        self.repeat(&mut || self.mover.compact_step(&mut drain, Stop::NEVER))?;
+        self.finish_due()
+    }
+
+    fn check_may_move(&self) -> Result<()> {
+        self.check_open()?;
+        self.table.poison().check()?;
+        if self.is_held() { Err(Error::new(Kind::Paused)) } else { Ok(()) }
+    }
+
+    /// Repeats `step` until there is nothing left for it; where another job is at work, it waits.
+    fn repeat(&self, step: &mut dyn FnMut() -> std::result::Result<Outcome, Fault>) -> Result<()> {
+        loop {
+            self.check_open()?;
+            match step()? {
+                Outcome::Done => self.bell.ring(),
+                Outcome::Nothing => return Ok(()),
+                Outcome::Busy => self.give_way()?,
+            }
+        }
+    }
+
+    /// Another job is where this one would go on.
+    fn give_way(&self) -> Result<()> {
+        if self.background == Background::Manual {
+            self.step()?;
+        } else {
+            self.bell.wait(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Splits and merges what the moves have made too large or too small; leaves that to the
+    /// background once somebody writes.
+    fn finish_due(&self) -> Result<()> {
+        let user = self.counters.user_bytes.get();
+        while self.counters.user_bytes.get() == user {
+            match self.mover.step()? {
+                Outcome::Done => self.bell.ring(),
+                Outcome::Busy => self.give_way()?,
+                Outcome::Nothing if self.mover.waiting() + self.mover.running() == 0 => break,
+                Outcome::Nothing => self.give_way()?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! What goes on in the background, and the handle to it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sapwood::{Background, Config, Database, merge};
+
+fn manual() -> Config {
+    Config::in_memory().tiny().cache_bytes(256 << 10).background(Background::Manual)
+}
+
+fn key(number: u64) -> String {
+    format!("key-{:08}", number.wrapping_mul(2_654_435_761) % 100_000_000)
+}
+
+fn load(db: &Database, rows: u64) {
+    let tree = db.tree("t").unwrap();
+    for number in 0..rows {
+        tree.insert(key(number), format!("value {number}")).unwrap();
+    }
+}
+
+/// Rows as long as those of real loads, since space is handed out in units.
+fn load_long(db: &Database, rows: u64) {
+    let tree = db.tree("t").unwrap();
+    for number in 0..rows {
+        tree.insert(key(number), [number.to_le_bytes(); 12].as_flattened()).unwrap();
+    }
+}
+
+#[test]
+fn a_drain_leaves_nothing_waiting() {
+    let db = manual().open().unwrap();
+    load(&db, 20_000);
+    assert!(db.stats().debt_bytes > 0);
+    db.daemon().drain().unwrap();
+    let stats = db.stats();
+    assert_eq!((stats.debt_bytes, stats.trees["t"].runs), (0, 0));
+    assert_eq!(db.tree("t").unwrap().iter().count(), 20_000);
+    db.verify().unwrap();
+}
+
+#[test]
+fn an_idle_database_drains_by_itself() {
+    let db = Config::in_memory().cache_mib(8).idle_share(100).open().unwrap();
+    load_long(&db, 100_000);
+    db.daemon().wait_idle().unwrap();
+    let stats = db.stats();
+    assert_eq!(stats.debt_bytes, 0, "{stats:?}");
+    assert!(db.daemon().status().is_idle);
+    db.verify().unwrap();
+}
+
+#[test]
+fn a_trickle_does_not_rewrite_the_tree() {
+    let db = Config::in_memory().cache_mib(8).background(Background::Manual).open().unwrap();
+    load_long(&db, 100_000);
+    db.daemon().wait_idle().unwrap();
+    assert_eq!(db.stats().debt_bytes, 0);
+    let before = db.stats();
+    let tree = db.tree("t").unwrap();
+    for number in 0..2_000u64 {
+        tree.insert(key(number * 10), [7; 100]).unwrap();
+        db.daemon().wait_idle().unwrap();
+    }
+    db.checkpoint().unwrap();
+    let after = db.stats();
+    let user = after.user_bytes - before.user_bytes;
+    let written = after.bytes_written - before.bytes_written;
+    assert!(written <= 20 * user, "{written} bytes were written for {user}");
+}
+
+#[test]
+fn a_paused_daemon_moves_only_what_writers_need() {
+    let db = manual().idle_share(50).open().unwrap();
+    let daemon = db.daemon();
+    daemon.pause();
+    assert!(daemon.status().is_paused);
+    let tree = db.tree("t").unwrap();
+    tree.insert("a", "b").unwrap();
+    assert_eq!(db.maintain(100).unwrap(), 0);
+    let error = daemon.drain().unwrap_err();
+    assert_eq!(error.to_string(), "background work is paused; resume the daemon first");
+    assert!(daemon.wait_idle().is_err());
+    load(&db, 20_000);
+    daemon.resume();
+    daemon.drain().unwrap();
+    assert_eq!(db.stats().debt_bytes, 0);
+    assert!(daemon.last_error().is_none());
+}
+
+#[test]
+fn a_compaction_drops_what_an_old_reader_had_kept() {
+    let db = manual().open().unwrap();
+    let tree = db.tree_with("t", |tree| tree.merge_operator(merge::Append)).unwrap();
+    for number in 0..2_000 {
+        tree.insert(key(number), "first").unwrap();
+    }
+    let reader = tree.iter();
+    for number in 0..2_000 {
+        tree.merge(key(number), " second").unwrap();
+    }
+    db.daemon().drain().unwrap();
+    let (kept, before) = (db.dump().unwrap().len(), db.stats());
+    assert_eq!(reader.count(), 2_000);
+    tree.compact::<&str>(..).unwrap();
+    let built = db.stats().movement.bytes_built - before.movement.bytes_built;
+    assert!(built > 2_000 * 12, "{built} {kept}");
+    let again = db.stats();
+    tree.compact::<&str>(..).unwrap();
+    assert_eq!(db.stats().movement.bytes_built, again.movement.bytes_built);
+    assert!(tree.iter().all(|row| row.unwrap().1 == "first second"));
+    db.verify().unwrap();
+}
+
+#[test]
+fn a_tree_emptied_by_deletes_is_one_leaf_again_and_the_file_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config::new(folder.path()).tiny().cache_bytes(256 << 10);
+    let db = config.background(Background::Manual).open().unwrap();
+    load(&db, 20_000);
+    db.checkpoint().unwrap();
+    let full = db.stats();
+    assert!(full.trees["t"].height > 1 && full.file_bytes > 1 << 20);
+    let tree = db.tree("t").unwrap();
+    for number in (0..20_000).rev() {
+        tree.remove(key(number * 7_919 % 20_000)).unwrap();
+    }
+    db.daemon().drain().unwrap();
+    let stats = db.stats();
+    assert_eq!((stats.trees["t"].height, stats.trees["t"].leaves), (0, 1), "{stats:?}");
+    db.checkpoint().unwrap();
+    let stats = db.stats();
+    assert!(stats.file_bytes < 1 << 20, "{} bytes", stats.file_bytes);
+    assert_eq!(
+        std::fs::metadata(folder.path().join("sapwood.db")).unwrap().len(),
+        stats.file_bytes
+    );
+    db.verify().unwrap();
+}
+
+#[test]
+fn leaves_filled_in_order_are_full() {
+    for descending in [false, true] {
+        let db = manual().open().unwrap();
+        let tree = db.tree("t").unwrap();
+        for number in 0..30_000u64 {
+            let number = if descending { 30_000 - number } else { number };
+            tree.insert(format!("key-{number:08}"), "some value of some length").unwrap();
+        }
+        db.daemon().drain().unwrap();
+        let shape = db.shape().unwrap();
+        let mut fills = Vec::new();
+        leaf_fills(&shape.trees[0].top, &mut fills);
+        let (ends, middle) = (2, fills.len() - 4);
+        let full: u64 = fills[ends..ends + middle].iter().sum::<u64>() / middle as u64;
+        // A tiny leaf has two segments only, so one that does not fit leaves much empty.
+        assert!(full >= 70, "{full} percent, descending {descending}: {fills:?}");
+        db.verify().unwrap();
+    }
+}
+
+fn leaf_fills(node: &sapwood::NodeShape, fills: &mut Vec<u64>) {
+    if node.height == 0 {
+        fills.push(node.fill_percent);
+    }
+    node.children.iter().for_each(|child| leaf_fills(child, fills));
+}
+
+#[test]
+fn work_broken_off_at_any_point_leaves_the_tree_as_it_was() {
+    for broken in 0..Config::STEP_POINTS {
+        let hits = Arc::new(AtomicUsize::new(0));
+        let seen = hits.clone();
+        let hook = move |point: usize| {
+            let is_it = point == broken && seen.fetch_add(1, Ordering::SeqCst) % 3 != 2;
+            if is_it { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let db = manual().on_step(hook).open().unwrap();
+        let tree = db.tree("t").unwrap();
+        let mut refused = 0;
+        for number in 0..6_000u64 {
+            while tree.insert(key(number), format!("value {number}")).is_err() {
+                refused += 1;
+            }
+            if number % 3 == 2 {
+                while tree.remove(key(number - 1)).is_err() {}
+            }
+        }
+        while db.checkpoint().is_err() {}
+        while db.daemon().drain().is_err() {}
+        for number in 0..6_000u64 {
+            let is_there = tree.get(key(number)).unwrap().is_some();
+            assert_eq!(is_there, number % 3 != 1, "{number} after {refused} refusals at {broken}");
+        }
+        db.verify().unwrap();
+    }
+}
