@@ -11,8 +11,10 @@ pub struct Limits {
     pub leaf_bytes: u64,
     /// An internal node with more edges is split.
     pub fanout: usize,
-    /// A piece that moves down should have at least this many bytes.
+    /// A spilled piece goes down for as long as it has at least this many bytes.
     pub piece_bytes: u64,
+    /// A flush should hand pieces of at least this many bytes to the edges below.
+    pub flush_piece_bytes: u64,
     /// More runs than this on one edge above an internal node must move.
     pub runs: usize,
     /// More runs than this on one edge above a leaf must move.
@@ -31,7 +33,8 @@ impl Default for Limits {
             leaf_bytes: 4 << 20,
             fanout: 24,
             piece_bytes: 128 << 10,
-            runs: 4,
+            flush_piece_bytes: 256 << 10,
+            runs: 8,
             leaf_runs: 8,
             runs_hard: 16,
             leaf_due_percent: 50,
@@ -48,6 +51,7 @@ impl Limits {
             leaf_bytes: 2048,
             fanout: 4,
             piece_bytes: 256,
+            flush_piece_bytes: 256,
             runs: 2,
             leaf_runs: 3,
             runs_hard: 8,

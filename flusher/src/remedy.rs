@@ -53,7 +53,7 @@ pub enum Need {
 
 /// What the buffer of `edge` needs.
 ///
-/// It moves when there is enough to be worth the move: pieces of [`Limits::piece_bytes`] for each
+/// It moves when there is enough to be worth the move: pieces of [`Limits::flush_piece_bytes`] for each
 /// grandchild, or a share of a leaf. Readers' work counts up to three times the bytes, so that what
 /// is read much moves early, but never for next to nothing. Where only the count of runs presses
 /// and there is less than a quarter of enough, the newest ones are gathered instead: a trickle of
@@ -87,7 +87,7 @@ impl Most {
             let bytes = limits.leaf_bytes * limits.leaf_due_percent / 100;
             Most { runs: limits.leaf_runs as u64 + 1, bytes }
         } else {
-            let bytes = limits.piece_bytes * fanout_of(edge, limits);
+            let bytes = limits.flush_piece_bytes * fanout_of(edge, limits);
             Most { runs: limits.runs as u64 + 1, bytes }
         }
     }
