@@ -1,16 +1,25 @@
 //! The public API against a `BTreeMap`, on histories that proptest makes up and shortens.
 //!
-//! Keys are empty, tiny, runs of 0xff, or as long as keys can be; every kind of bound is asked for;
-//! iterators outlive writes, spills, flushes and checkpoints and see what was there before them.
+//! Keys are empty, tiny, runs of 0xff, or as long as keys can be; every kind of bound is asked for
+//! and deleted; operands are merged by an operator that combines and by one that does not, which
+//! is not always declared. Iterators outlive writes, spills, flushes, reconciliations and
+//! checkpoints, are pulled at both ends meanwhile, and see what was there before them.
 
-use std::collections::BTreeMap;
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use sapwood::merge::{self, MergeError, MergeOperator};
 use sapwood::{Background, Config, Database, Durability, Iter, Slice, Tree};
 
+use self::steps::{
+    Change, End, Joining, Keys, Step, Update, all_keys, joining, number, short_keys, short_value,
+    step, value,
+};
 use crate::sim::disk::SimDisk;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -24,92 +33,88 @@ const CACHE_BYTES_LEAST: u64 = 96 << 10;
 const VALUE_BYTES_MAX: usize = 80 << 10;
 const KEY_BYTES_MAX: usize = 65_535;
 
+/// Joins operands with a bar, and has no way to combine them.
+struct Bars;
+
+impl MergeOperator for Bars {
+    fn name(&self) -> &str {
+        "bars"
+    }
+
+    fn apply(&self, _: &[u8], base: Option<&[u8]>, operand: &[u8]) -> Result<Vec<u8>, MergeError> {
+        Ok([base.unwrap_or(b"none"), b"|", operand].concat())
+    }
+}
+
+impl Joining {
+    fn join(self, base: Option<&[u8]>, operand: &[u8]) -> Vec<u8> {
+        match self {
+            Joining::BuiltIn => merge::Append.apply(b"", base, operand).unwrap(),
+            Joining::Own => Bars.apply(b"", base, operand).unwrap(),
+        }
+    }
+}
+
+/// Rows as they should be found.
+#[derive(Clone, Default)]
+struct Expected {
+    rows: Rows,
+    /// Keys with operands that nobody can merge before the operator is declared, unless it was
+    /// done while it was.
+    merged: BTreeSet<Vec<u8>>,
+}
+
+impl Expected {
+    fn change(&mut self, change: Change, joining: Joining) {
+        match change {
+            Change::Insert(key, value) => self.set(&key, Some(value)),
+            Change::Remove(key) => self.set(&key, None),
+            Change::Merge(key, operand) => {
+                let value = joining.join(self.rows.get(&key).map(Vec::as_slice), &operand);
+                self.rows.insert(key.clone(), value);
+                self.merged.insert(key);
+            }
+            Change::RemoveRange(keys) => self.retain(|key| !within(&keys, key)),
+            Change::RemovePrefix(prefix) => self.retain(|key| !key.starts_with(&prefix)),
+        }
+    }
+
+    fn set(&mut self, key: &[u8], value: Option<Vec<u8>>) {
+        self.merged.remove(key);
+        match value {
+            Some(value) => self.rows.insert(key.to_vec(), value),
+            None => self.rows.remove(key),
+        };
+    }
+
+    fn retain(&mut self, stays: impl Fn(&[u8]) -> bool) {
+        self.rows.retain(|key, _| stays(key));
+        self.merged.retain(|key| stays(key));
+    }
+
+    /// The rows of these keys, in order.
+    fn within(&self, is_asked_for: impl Fn(&[u8]) -> bool) -> Vec<Wanted> {
+        let rows = self.rows.iter().filter(|(key, _)| is_asked_for(key));
+        let wanted = rows.map(|(key, value)| Wanted {
+            row: (key.clone(), value.clone()),
+            is_merged: self.merged.contains(key),
+        });
+        wanted.collect()
+    }
+}
+
+/// A row as it should be found.
 #[derive(Clone, Debug)]
-enum Step {
-    Insert(Vec<u8>, Vec<u8>),
-    Remove(Vec<u8>),
-    Batch(Vec<(Vec<u8>, Option<Vec<u8>>)>),
-    Get(Vec<u8>),
-    Range(Bound<Vec<u8>>, Bound<Vec<u8>>, Vec<End>),
-    Prefix(Vec<u8>),
-    Ends,
-    Hold(Vec<End>),
-    Maintain,
-    Checkpoint,
-    Reopen,
+struct Wanted {
+    row: Row,
+    is_merged: bool,
 }
 
-/// From which end the next row is taken.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Front,
-    Back,
-}
-
-fn key() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        20 => short_key(),
-        1 => any::<u8>().prop_map(|byte| vec![byte; KEY_BYTES_MAX]),
-    ]
-}
-
-fn short_key() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        1 => Just(Vec::new()),
-        6 => vec(prop_oneof![Just(0u8), Just(1), Just(b'k'), Just(0xfe), Just(0xff)], 1..4),
-        3 => vec(Just(0xff), 1..6),
-        8 => (0u32..400).prop_map(|number| format!("key-{number:05}").into_bytes()),
-    ]
-}
-
-fn value() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        20 => short_value(),
-        1 => any::<u8>().prop_map(|byte| vec![byte; VALUE_BYTES_MAX]),
-    ]
-}
-
-fn short_value() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        1 => Just(Vec::new()),
-        8 => vec(any::<u8>(), 0..40),
-        2 => (any::<u8>(), 100usize..2000).prop_map(|(byte, length)| vec![byte; length]),
-        1 => vec(any::<u8>(), 300..700),
-    ]
-}
-
-fn bound(key: BoxedStrategy<Vec<u8>>) -> impl Strategy<Value = Bound<Vec<u8>>> {
-    prop_oneof![
-        Just(Bound::Unbounded),
-        key.clone().prop_map(Bound::Included),
-        key.prop_map(Bound::Excluded),
-    ]
-}
-
-fn ends() -> impl Strategy<Value = Vec<End>> {
-    vec(prop_oneof![Just(End::Front), Just(End::Back)], 1..12)
-}
-
-/// Steps with keys and values of these sorts; batches have short ones, and few enough to fit.
-fn step(
-    key: impl Fn() -> BoxedStrategy<Vec<u8>>,
-    value: BoxedStrategy<Vec<u8>>,
-) -> impl Strategy<Value = Step> {
-    let bound = || bound(key());
-    let change = (short_key(), proptest::option::weighted(0.7, short_value()));
-    prop_oneof![
-        10 => (key(), value).prop_map(|(key, value)| Step::Insert(key, value)),
-        4 => key().prop_map(Step::Remove),
-        10 => vec(change, 1..12).prop_map(Step::Batch),
-        3 => key().prop_map(Step::Get),
-        4 => (bound(), bound(), ends()).prop_map(|(lower, upper, ends)| Step::Range(lower, upper, ends)),
-        2 => key().prop_map(Step::Prefix),
-        1 => Just(Step::Ends),
-        2 => ends().prop_map(Step::Hold),
-        3 => Just(Step::Maintain),
-        1 => Just(Step::Checkpoint),
-        1 => Just(Step::Reopen),
-    ]
+/// An iterator that was made earlier, with what it is still to give.
+struct Held {
+    iter: Iter,
+    rest: Vec<Wanted>,
+    was_declared: bool,
 }
 
 /// A database beside the map that it should equal.
@@ -117,17 +122,28 @@ struct Pair {
     disk: SimDisk,
     db: Option<Database>,
     tree: Option<Tree>,
-    rows: Rows,
+    expected: Expected,
     cache_bytes: u64,
-    /// Iterators that were made earlier, with what they are still to give.
-    held: Vec<(Iter, Vec<Row>)>,
+    joining: Joining,
+    /// Whether the tree's operator is at hand.
+    is_declared: bool,
+    held: Vec<Held>,
 }
 
 impl Pair {
-    fn new(cache_bytes: u64) -> Pair {
-        let (disk, rows, held) = (SimDisk::new(1), Rows::new(), Vec::new());
-        let mut pair = Pair { disk, db: None, tree: None, rows, cache_bytes, held };
+    fn new(cache_bytes: u64, joining: Joining) -> Pair {
+        let mut pair = Pair {
+            disk: SimDisk::new(1),
+            db: None,
+            tree: None,
+            expected: Expected::default(),
+            cache_bytes,
+            joining,
+            is_declared: false,
+            held: Vec::new(),
+        };
         pair.open();
+        pair.declare();
         pair
     }
 
@@ -136,6 +152,16 @@ impl Pair {
         let db = config.background(Background::Manual).checkpoint_bytes(64 << 10).open().unwrap();
         self.tree = Some(db.tree("t").unwrap());
         self.db = Some(db);
+        self.is_declared = matches!(self.joining, Joining::BuiltIn);
+    }
+
+    fn declare(&mut self) {
+        let declared = match self.joining {
+            Joining::BuiltIn => self.db().tree_with("t", |tree| tree.merge_operator(merge::Append)),
+            Joining::Own => self.db().tree_with("t", |tree| tree.merge_operator(Bars)),
+        };
+        self.tree = Some(declared.unwrap());
+        self.is_declared = true;
     }
 
     fn tree(&self) -> &Tree {
@@ -148,98 +174,194 @@ impl Pair {
 
     fn play(&mut self, step: Step) {
         match step {
-            Step::Insert(key, value) => {
-                self.tree().insert(&key, &value).unwrap();
-                self.rows.insert(key, value);
-            }
-            Step::Remove(key) => {
-                self.tree().remove(&key).unwrap();
-                self.rows.remove(&key);
-            }
+            Step::Write(change) => self.write(change),
             Step::Batch(changes) => self.batch(changes),
+            Step::Fill(from, count) => {
+                let row = |at| Change::Insert(number(at), format!("a row, the {at}th").into());
+                let changes: Vec<Change> = (from..from + count).map(row).collect();
+                changes.chunks(40).for_each(|some| self.batch(some.to_vec()));
+            }
+            Step::Read(key, update) => self.update(&key, update),
             Step::Get(key) => self.get(&key),
-            Step::Range(lower, upper, ends) => self.range((lower, upper), &ends),
+            Step::Range(keys, ends) => self.range(&keys, &ends),
             Step::Prefix(prefix) => self.prefix(&prefix),
             Step::Ends => self.ends(),
-            Step::Hold(ends) => self.hold(&ends),
-            Step::Maintain => {
-                self.db().maintain(50).unwrap();
+            Step::Hold(keys, ends) => self.hold(&keys, &ends),
+            Step::Pull(which, ends) => {
+                if let Some(held) = self.held.get_mut(which) {
+                    held.take(&ends);
+                }
+            }
+            Step::Maintain(steps) => {
+                self.db().maintain(steps).unwrap();
             }
             Step::Checkpoint => self.db().checkpoint().unwrap(),
-            Step::Reopen => self.reopen(),
+            Step::Verify => {
+                self.db().verify().unwrap();
+            }
+            Step::Reopen => {
+                self.reopen();
+                self.declare();
+            }
+            Step::Forget => self.reopen(),
+            Step::Declare => self.declare(),
         }
     }
 
-    fn batch(&mut self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) {
-        let mut batch = self.db().batch();
-        for (key, value) in &changes {
-            match value {
-                Some(value) => batch.insert(self.tree(), key, value),
-                None => batch.remove(self.tree(), key),
+    fn write(&mut self, change: Change) {
+        let tree = self.tree();
+        let done = match &change {
+            Change::Insert(key, value) => tree.insert(key, value),
+            Change::Remove(key) => tree.remove(key),
+            Change::Merge(key, operand) => tree.merge(key, operand),
+            Change::RemoveRange(keys) => tree.remove_range(keys.clone()),
+            Change::RemovePrefix(prefix) => tree.remove_prefix(prefix),
+        };
+        if !self.is_declared && matches!(change, Change::Merge(..)) {
+            assert!(done.unwrap_err().to_string().contains("no merge operator"));
+            return;
+        }
+        done.unwrap();
+        self.expected.change(change, self.joining);
+    }
+
+    fn batch(&mut self, changes: Vec<Change>) {
+        let (mut batch, tree) = (self.db().batch(), self.tree());
+        for change in &changes {
+            match change {
+                Change::Insert(key, value) => batch.insert(tree, key, value),
+                Change::Remove(key) => batch.remove(tree, key),
+                Change::Merge(key, operand) => batch.merge(tree, key, operand),
+                Change::RemoveRange(keys) => batch.remove_range(tree, keys.clone()),
+                Change::RemovePrefix(prefix) => batch.remove_prefix(tree, prefix),
             }
         }
-        batch.commit(Durability::Buffered).unwrap();
-        for (key, value) in changes {
-            match value {
-                Some(value) => self.rows.insert(key, value),
-                None => self.rows.remove(&key),
-            };
+        let done = batch.commit(Durability::Buffered);
+        let has_merge = changes.iter().any(|change| matches!(change, Change::Merge(..)));
+        if !self.is_declared && has_merge {
+            assert!(done.unwrap_err().to_string().contains("no merge operator"));
+            return;
+        }
+        done.unwrap();
+        changes.into_iter().for_each(|change| self.expected.change(change, self.joining));
+    }
+
+    /// Whether an error for this key only says that its operator is missing.
+    fn may_fail(&self, key: &[u8]) -> bool {
+        !self.is_declared && self.expected.merged.contains(key)
+    }
+
+    fn update(&mut self, key: &[u8], update: Update) {
+        let old = self.expected.rows.get(key).cloned();
+        let grown = |old: Option<&[u8]>, head: &[u8]| {
+            let value = [head, old.filter(|old| old.len() < 1000).unwrap_or_default()].concat();
+            (!head.is_empty()).then_some(value)
+        };
+        let tree = self.tree();
+        let found = |found: Option<Slice>| found.map(|value| value.to_vec());
+        // Each gives what was found and what is there afterwards.
+        let done = match update.clone() {
+            Update::Replace(value) => {
+                tree.replace(key, &value).map(|was| (found(was), Some(value)))
+            }
+            Update::Take => tree.take(key).map(|was| (found(was), None)),
+            Update::Update(head) => {
+                let updated = tree.update(key, |old| grown(old, &head));
+                updated.map(|now| (old.clone(), found(now)))
+            }
+            Update::FetchUpdate(head) => {
+                let was = tree.fetch_update(key, |old| grown(old, &head));
+                was.map(|was| (found(was), grown(old.as_deref(), &head)))
+            }
+            Update::CompareAndSwap(hits, new) => {
+                let expected = if hits { old.as_deref() } else { Some(&b"not there"[..]) };
+                let swapped = tree.compare_and_swap(key, expected, new.as_deref());
+                swapped.map(|swapped| match swapped {
+                    Ok(()) => (expected.map(<[u8]>::to_vec), new),
+                    Err(refused) => (found(refused.current.clone()), found(refused.current)),
+                })
+            }
+            Update::InsertIfAbsent(value) => {
+                let put = tree.insert_if_absent(key, &value);
+                put.map(|put| match put {
+                    true => (None, Some(value)),
+                    false => (old.clone(), old.clone()),
+                })
+            }
+        };
+        match done {
+            Err(error) if self.may_fail(key) => assert!(error.is_merge(), "{error}"),
+            done => {
+                let (was, now) = done.unwrap();
+                assert_eq!(was, old, "{update:?}");
+                match update {
+                    Update::Update(head) => assert_eq!(now, grown(old.as_deref(), &head)),
+                    Update::CompareAndSwap(hits, _) => assert!(hits || now == old),
+                    Update::InsertIfAbsent(_) => assert!(old.is_none() || now == old),
+                    _ => {}
+                }
+                // What was not changed may still have operands.
+                if now != old {
+                    self.expected.set(key, now);
+                }
+            }
         }
     }
 
     fn get(&self, key: &[u8]) {
-        let expected = self.rows.get(key).map(Vec::as_slice);
-        assert_eq!(self.tree().get(key).unwrap().as_deref(), expected);
-        assert_eq!(self.tree().contains_key(key).unwrap(), expected.is_some());
+        let expected = self.expected.rows.get(key).map(Vec::as_slice);
+        match self.tree().get(key) {
+            Err(error) if self.may_fail(key) => assert!(error.is_merge(), "{error}"),
+            found => {
+                assert_eq!(found.unwrap().as_deref(), expected);
+                assert_eq!(self.tree().contains_key(key).unwrap(), expected.is_some());
+            }
+        }
     }
 
-    fn range(&self, bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>), ends: &[End]) {
-        let expected: Vec<Row> =
-            self.rows.iter().map(owned_pair).filter(|(key, _)| within(&bounds, key)).collect();
-        let all: Vec<Row> = self.tree().range(bounds.clone()).map(owned).collect();
-        assert_eq!(all, expected);
-        let mut reversed: Vec<Row> = self.tree().range(bounds.clone()).rev().map(owned).collect();
-        reversed.reverse();
-        assert_eq!(reversed, expected);
-        let (mut iter, mut rest) = (self.tree().range(bounds), expected);
-        take(&mut iter, &mut rest, ends);
-        assert_eq!(iter.map(owned).collect::<Vec<_>>(), rest);
+    /// An iterator with what it should give.
+    fn begin(&self, iter: Iter, rest: Vec<Wanted>) -> Held {
+        Held { iter, rest, was_declared: self.is_declared }
+    }
+
+    fn range(&self, keys: &Keys, ends: &[End]) {
+        let expected = self.expected.within(|key| within(keys, key));
+        let make = || self.begin(self.tree().range(keys.clone()), expected.clone());
+        make().finish_forward();
+        make().finish_backward();
+        let mut both = make();
+        both.take(ends);
+        both.finish_forward();
     }
 
     fn prefix(&self, prefix: &[u8]) {
-        let starts = self.rows.iter().map(owned_pair).filter(|(key, _)| key.starts_with(prefix));
-        let expected: Vec<Row> = starts.collect();
-        assert_eq!(self.tree().prefix(prefix).map(owned).collect::<Vec<_>>(), expected);
-        let mut reversed: Vec<Row> = self.tree().prefix(prefix).rev().map(owned).collect();
-        reversed.reverse();
-        assert_eq!(reversed, expected);
+        let expected = self.expected.within(|key| key.starts_with(prefix));
+        let make = || self.begin(self.tree().prefix(prefix), expected.clone());
+        make().finish_forward();
+        make().finish_backward();
     }
 
     fn ends(&self) {
-        let first = self.tree().first().unwrap().map(|row| owned(Ok(row)));
-        assert_eq!(first, self.rows.iter().next().map(owned_pair));
-        let last = self.tree().last().unwrap().map(|row| owned(Ok(row)));
-        assert_eq!(last, self.rows.iter().next_back().map(owned_pair));
+        let mut rest = self.expected.within(|_| true);
+        let last = rest.pop();
+        let first = rest.into_iter().next().or_else(|| last.clone());
+        check(self.tree().first().transpose(), first.as_ref(), self.is_declared);
+        check(self.tree().last().transpose(), last.as_ref(), self.is_declared);
     }
 
-    /// Begins an iterator and leaves it standing; at most three at a time.
-    fn hold(&mut self, ends: &[End]) {
-        let mut iter = self.tree().iter();
-        let mut rest: Vec<Row> = self.rows.iter().map(owned_pair).collect();
-        take(&mut iter, &mut rest, ends);
-        self.held.push((iter, rest));
-        if self.held.len() > 3 {
-            let (iter, rest) = self.held.remove(0);
-            assert_eq!(iter.map(owned).collect::<Vec<_>>(), rest, "an iterator sees later writes");
+    /// Begins an iterator and leaves it standing; at most four at a time.
+    fn hold(&mut self, keys: &Keys, ends: &[End]) {
+        let expected = self.expected.within(|key| within(keys, key));
+        let mut held = self.begin(self.tree().range(keys.clone()), expected);
+        held.take(ends);
+        self.held.push(held);
+        if self.held.len() > 4 {
+            self.held.remove(0).finish_forward();
         }
     }
 
     fn let_go(&mut self) {
-        for (iter, mut rest) in self.held.drain(..) {
-            rest.reverse();
-            let seen: Vec<Row> = iter.rev().map(owned).collect();
-            assert_eq!(seen, rest, "an iterator sees later writes");
-        }
+        self.held.drain(..).for_each(Held::finish_backward);
     }
 
     fn reopen(&mut self) {
@@ -252,11 +374,62 @@ impl Pair {
     fn finish(mut self) {
         self.let_go();
         for _ in 0..2 {
-            self.range((Bound::Unbounded, Bound::Unbounded), &[]);
-            self.rows.keys().for_each(|key| self.get(key));
+            self.range(&(Bound::Unbounded, Bound::Unbounded), &[]);
+            self.expected.rows.keys().for_each(|key| self.get(key));
             self.db().verify().unwrap();
             self.reopen();
         }
+        self.declare();
+        self.range(&(Bound::Unbounded, Bound::Unbounded), &[]);
+        self.db().maintain(1000).unwrap();
+        self.expected.rows.keys().for_each(|key| self.get(key));
+        self.db().verify().unwrap();
+    }
+}
+
+impl Held {
+    /// Takes rows at these ends.
+    fn take(&mut self, ends: &[End]) {
+        for end in ends {
+            let (found, wanted) = match end {
+                End::Front => {
+                    let wanted = (!self.rest.is_empty()).then(|| self.rest.remove(0));
+                    (self.iter.next(), wanted)
+                }
+                End::Back => (self.iter.next_back(), self.rest.pop()),
+            };
+            check(found, wanted.as_ref(), self.was_declared);
+        }
+    }
+
+    fn finish_forward(self) {
+        let mut wanted = self.rest.iter();
+        for row in self.iter {
+            check(Some(row), wanted.next(), self.was_declared);
+        }
+        assert!(wanted.next().is_none(), "a row is missing: {wanted:?}");
+    }
+
+    fn finish_backward(self) {
+        let mut wanted = self.rest.iter().rev();
+        for row in self.iter.rev() {
+            check(Some(row), wanted.next(), self.was_declared);
+        }
+        assert!(wanted.next().is_none(), "a row is missing: {wanted:?}");
+    }
+}
+
+/// One row, or the end; its value may be missing with its operator.
+fn check(
+    found: Option<sapwood::Result<(Slice, Slice)>>,
+    wanted: Option<&Wanted>,
+    is_declared: bool,
+) {
+    match (found, wanted) {
+        (Some(Err(error)), Some(wanted)) if wanted.is_merged && !is_declared => {
+            assert!(error.is_merge(), "{error}");
+        }
+        (found, wanted) => assert_eq!(found.map(owned), wanted.map(|wanted| wanted.row.clone())),
     }
 }
 
@@ -265,53 +438,46 @@ fn owned(row: sapwood::Result<(Slice, Slice)>) -> Row {
     (key.to_vec(), value.to_vec())
 }
 
-fn owned_pair((key, value): (&Vec<u8>, &Vec<u8>)) -> Row {
-    (key.clone(), value.clone())
-}
-
 /// Bounds that exclude everything are legal here, unlike for a `BTreeMap`.
-fn within((lower, upper): &(Bound<Vec<u8>>, Bound<Vec<u8>>), key: &Vec<u8>) -> bool {
+fn within((lower, upper): &Keys, key: &[u8]) -> bool {
     let above = match lower {
         Bound::Unbounded => true,
-        Bound::Included(lower) => key >= lower,
-        Bound::Excluded(lower) => key > lower,
+        Bound::Included(lower) => key >= &lower[..],
+        Bound::Excluded(lower) => key > &lower[..],
     };
     let below = match upper {
         Bound::Unbounded => true,
-        Bound::Included(upper) => key <= upper,
-        Bound::Excluded(upper) => key < upper,
+        Bound::Included(upper) => key <= &upper[..],
+        Bound::Excluded(upper) => key < &upper[..],
     };
     above && below
 }
 
-/// Takes rows from both, at these ends.
-fn take(iter: &mut Iter, rest: &mut Vec<Row>, ends: &[End]) {
-    for end in ends {
-        let (found, expected) = match end {
-            End::Front => (iter.next(), (!rest.is_empty()).then(|| rest.remove(0))),
-            End::Back => (iter.next_back(), rest.pop()),
-        };
-        assert_eq!(found.map(owned), expected);
-    }
+/// `PROPTEST_CASES` makes a soak of it.
+fn cases() -> u32 {
+    let told = std::env::var("PROPTEST_CASES").ok();
+    told.and_then(|told| told.parse().ok()).unwrap_or(192)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_tree_is_an_ordered_map(
-        steps in vec(step(|| key().boxed(), value().boxed()), 1..120),
+        joining in joining(),
+        steps in vec(step(all_keys, value().boxed()), 1..120),
     ) {
-        let mut pair = Pair::new(CACHE_BYTES);
+        let mut pair = Pair::new(CACHE_BYTES, joining);
         steps.into_iter().for_each(|step| pair.play(step));
         pair.finish();
     }
 
     #[test]
     fn a_tree_that_outgrows_its_cache_is_an_ordered_map(
-        steps in vec(step(|| short_key().boxed(), short_value().boxed()), 1..300),
+        joining in joining(),
+        steps in vec(step(short_keys, short_value().boxed()), 1..300),
     ) {
-        let mut pair = Pair::new(CACHE_BYTES_LEAST);
+        let mut pair = Pair::new(CACHE_BYTES_LEAST, joining);
         steps.into_iter().for_each(|step| pair.play(step));
         pair.finish();
     }
@@ -319,7 +485,7 @@ proptest! {
 
 #[test]
 fn what_is_too_large_is_refused_before_any_effect() {
-    let pair = Pair::new(CACHE_BYTES);
+    let pair = Pair::new(CACHE_BYTES, Joining::BuiltIn);
     let (key, value) = (vec![1; KEY_BYTES_MAX + 1], vec![2; VALUE_BYTES_MAX + 1]);
     let digest = pair.disk.digest();
     for error in [
@@ -343,11 +509,12 @@ fn what_is_too_large_is_refused_before_any_effect() {
 
 #[test]
 fn keys_and_values_at_every_limit_come_back() {
-    let mut pair = Pair::new(CACHE_BYTES);
+    let mut pair = Pair::new(CACHE_BYTES, Joining::BuiltIn);
+    let insert = |key, value| Step::Write(Change::Insert(key, value));
     for length in [0, 1, 15, 16, 22, 23, 127, 128, 255, 256, 4095, 4096, 65_534, 65_535] {
         let value = length.min(VALUE_BYTES_MAX);
-        pair.play(Step::Insert(vec![0xff; length], vec![7; value]));
-        pair.play(Step::Insert(vec![0; length], vec![8; VALUE_BYTES_MAX - value]));
+        pair.play(insert(vec![0xff; length], vec![7; value]));
+        pair.play(insert(vec![0; length], vec![8; VALUE_BYTES_MAX - value]));
         pair.db().maintain(100).unwrap();
     }
     pair.play(Step::Checkpoint);
