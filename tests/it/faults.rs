@@ -203,9 +203,7 @@ fn a_failed_read_is_an_error_and_nothing_else() {
 
 /// One row into the first tree.
 fn put(machine: &mut Machine, key: &str, durability: Durability) -> Result<()> {
-    let value = Some(key.as_bytes().to_vec());
-    let change = Change { tree: TREES[0], key: key.into(), value };
-    machine.play(&Action::Batch(vec![change], durability))
+    machine.play(&Action::Batch(vec![Change::put(TREES[0], key, key)], durability))
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn boot(disk: &SimDisk) -> Machine {
 }
 
 fn row(tree: &'static str, key: &str, value: &str) -> Change {
-    Change { tree, key: key.into(), value: Some(value.into()) }
+    Change::put(tree, key, value)
 }
 
 fn commit(machine: &mut Machine, changes: &[Change], durability: Durability) {

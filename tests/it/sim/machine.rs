@@ -6,12 +6,14 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use sapwood::{Background, Config, Database, Durability, Error, Result, Tree};
 
 use super::disk::{Cut, SimDisk};
-use super::model::{Change, Contents, Crash, Deed, Fate, Logging, Model, Rows};
+use super::model::{Change, Contents, Crash, Deed, Fate, Logging, Model, Rows, What};
+use super::operators::{declare, existing};
 use super::workload::{Action, Shape, TREES, key};
 
 /// Opens what is on `disk`, in manual mode and with tiny sizes.
@@ -84,16 +86,22 @@ impl Machine {
             let told = created.as_ref().map(|_| ());
             self.note(Deed::Create(tree), Logging::Logged, told.err());
         }
-        self.trees.insert(tree, created?);
+        created?;
+        self.trees.insert(tree, declare(self.db(), tree)?);
         Ok(())
     }
 
     fn single(&mut self, change: &Change) -> Result<()> {
         // A tree that could not be created is not written to.
         let Some(tree) = self.trees.get(change.tree) else { return Ok(()) };
-        let done = match &change.value {
-            Some(value) => tree.insert(&change.key, value),
-            None => tree.remove(&change.key),
+        let key = &change.key;
+        let done = match &change.what {
+            What::Put(value) => tree.insert(key, value),
+            What::Remove => tree.remove(key),
+            What::Merge(operand) => tree.merge(key, operand),
+            What::RemoveRange(upper) => {
+                tree.remove_range::<Vec<u8>>((Bound::Included(key), ends(upper)))
+            }
         };
         self.note(Deed::Write(vec![change.clone()]), Logging::Logged, done.as_ref().err());
         done
@@ -107,10 +115,14 @@ impl Machine {
             return Ok(());
         }
         for change in &changes {
-            let tree = &self.trees[change.tree];
-            match &change.value {
-                Some(value) => batch.insert(tree, &change.key, value),
-                None => batch.remove(tree, &change.key),
+            let (tree, key) = (&self.trees[change.tree], &change.key);
+            match &change.what {
+                What::Put(value) => batch.insert(tree, key, value),
+                What::Remove => batch.remove(tree, key),
+                What::Merge(operand) => batch.merge(tree, key, operand),
+                What::RemoveRange(upper) => {
+                    batch.remove_range::<Vec<u8>>(tree, (Bound::Included(key), ends(upper)));
+                }
             }
         }
         let done = batch.commit(durability);
@@ -160,7 +172,7 @@ impl Machine {
     fn open_trees(&mut self) -> Result<()> {
         let names = self.db().tree_names();
         for tree in TREES.into_iter().filter(|tree| names.iter().any(|name| name == tree)) {
-            let opened = self.db().existing_tree(tree)?;
+            let opened = existing(self.db(), tree)?;
             self.trees.insert(tree, opened);
         }
         Ok(())
@@ -271,10 +283,10 @@ impl Wreck {
     /// Recovers, writes on, closes, opens and compares again.
     pub fn check(&self) {
         let mut machine = self.recover();
-        let rows = (0..4).map(|number| {
-            let value = Some(b"after the crash".to_vec());
-            Change { tree: TREES[0], key: key(number * 5), value }
-        });
+        let put = |number: u64| Change::put(TREES[0], key(number * 5), "after the crash");
+        let merge = |number| Change { what: What::Merge(b"!".to_vec()), ..put(number) };
+        let range = Change { what: What::RemoveRange(Some(b"key-4".to_vec())), ..put(3) };
+        let rows = (0..4).map(put).chain([range]).chain((0..6).map(merge));
         machine.play(&Action::Create(TREES[0])).unwrap();
         machine.play(&Action::Batch(rows.collect(), Durability::Buffered)).unwrap();
         machine.play(&Action::Reopen).unwrap();
@@ -284,11 +296,16 @@ impl Wreck {
     }
 }
 
+/// Where a range delete ends.
+fn ends(upper: &Option<Vec<u8>>) -> Bound<&Vec<u8>> {
+    upper.as_ref().map_or(Bound::Unbounded, Bound::Excluded)
+}
+
 /// All rows of all trees, each read forward, backward and by its key.
 pub fn read_all(db: &Database) -> Result<Contents> {
     let mut contents = Contents::new();
     for name in db.tree_names() {
-        let tree = db.existing_tree(&name)?;
+        let tree = existing(db, &name)?;
         let owned = |row: Result<(sapwood::Slice, sapwood::Slice)>| {
             row.map(|(key, value)| (key.to_vec(), value.to_vec()))
         };

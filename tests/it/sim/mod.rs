@@ -8,6 +8,7 @@
 //! | `random` | numbers from a seed |
 //! | `workload` | what a simulated user does |
 //! | `model` | what may be found after a crash |
+//! | `operators` | how operands are merged, in the model and in the database |
 //! | `machine` | a database, its disk and its model; crashes and recoveries |
 //! | `replay` | which seeds are run, and how a failing one is run again |
 
@@ -15,6 +16,7 @@ pub mod disk;
 mod image;
 pub mod machine;
 pub mod model;
+pub mod operators;
 pub mod power_cut;
 pub mod random;
 pub mod replay;

@@ -17,17 +17,63 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use super::operators::merged;
+
 /// The rows of one tree.
 pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 /// The rows of all trees.
 pub type Contents = BTreeMap<String, Rows>;
 
-/// One row that a commit sets, or removes.
+/// One message of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub tree: &'static str,
     pub key: Vec<u8>,
-    pub value: Option<Vec<u8>>,
+    pub what: What,
+}
+
+/// What a message says of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Put(Vec<u8>),
+    Remove,
+    Merge(Vec<u8>),
+    /// Of all keys from its key up to but without this one; of all behind it for `None`.
+    RemoveRange(Option<Vec<u8>>),
+}
+
+impl Change {
+    /// A row.
+    pub fn put(tree: &'static str, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Change {
+        Change { tree, key: key.into(), what: What::Put(value.into()) }
+    }
+
+    /// Whether it says something of `key`.
+    fn concerns(&self, key: &[u8]) -> bool {
+        match &self.what {
+            What::RemoveRange(upper) => {
+                *self.key <= *key && upper.as_ref().is_none_or(|upper| *key < **upper)
+            }
+            What::Put(_) | What::Remove | What::Merge(_) => self.key == key,
+        }
+    }
+
+    /// The value of a key that it concerns, after it had this one.
+    fn after(&self, value: Option<&[u8]>) -> Option<Vec<u8>> {
+        match &self.what {
+            What::Put(value) => Some(value.clone()),
+            What::Merge(operand) => Some(merged(self.tree, value, operand)),
+            What::Remove | What::RemoveRange(_) => None,
+        }
+    }
+
+    /// The keys of `rows` that it concerns, and the one that it may bring in.
+    fn keys(&self, rows: &Rows) -> Vec<Vec<u8>> {
+        match &self.what {
+            What::RemoveRange(_) => rows.keys().filter(|key| self.concerns(key)).cloned().collect(),
+            What::Put(_) | What::Remove | What::Merge(_) => vec![self.key.clone()],
+        }
+    }
 }
 
 /// What a commit does.
@@ -122,13 +168,21 @@ impl Model {
         let mut readable = vec![settled];
         for commit in &self.commits {
             let Deed::Write(changes) = &commit.deed else { continue };
-            let mut ours = changes.iter().rev();
-            let last = ours.find(|change| change.tree == tree && change.key == key);
-            let Some(change) = last else { continue };
+            let ours: Vec<_> =
+                changes.iter().filter(|it| it.tree == tree && it.concerns(key)).collect();
+            if ours.is_empty() {
+                continue;
+            }
+            let after = |value: &Option<Vec<u8>>| {
+                ours.iter().fold(value.clone(), |value, change| change.after(value.as_deref()))
+            };
+            let with: Vec<_> = readable.iter().map(after).collect();
             if commit.fate == Fate::Acknowledged {
                 readable.clear();
             }
-            readable.push(change.value.clone());
+            readable.extend(with);
+            readable.sort();
+            readable.dedup();
         }
         readable
     }
@@ -223,10 +277,12 @@ fn set(change: &Change, contents: &mut Contents) {
     let Some(rows) = contents.get_mut(change.tree) else {
         panic!("a commit writes to {:?} before it was created", change.tree);
     };
-    match &change.value {
-        Some(value) => rows.insert(change.key.clone(), value.clone()),
-        None => rows.remove(&change.key),
-    };
+    for key in change.keys(rows) {
+        match change.after(rows.get(&key).map(Vec::as_slice)) {
+            Some(value) => rows.insert(key, value),
+            None => rows.remove(&key),
+        };
+    }
 }
 
 /// A supposed state, and in how many rows and trees it differs from what was found.
@@ -260,11 +316,19 @@ impl<'a> Trial<'a> {
     }
 
     fn write(&mut self, change: &Change) {
-        let found = self.found.get(change.tree).and_then(|rows| rows.get(&change.key));
-        let before = self.state.get(change.tree).and_then(|rows| rows.get(&change.key));
-        self.wrong -= usize::from(before != found);
-        self.wrong += usize::from(change.value.as_ref() != found);
+        let keys = self.state.get(change.tree).map(|rows| change.keys(rows)).unwrap_or_default();
+        self.wrong -= self.wrong_of(change.tree, &keys);
         set(change, &mut self.state);
+        self.wrong += self.wrong_of(change.tree, &keys);
+    }
+
+    /// How many of these rows differ.
+    fn wrong_of(&self, tree: &str, keys: &[Vec<u8>]) -> usize {
+        let (found, supposed) = (self.found.get(tree), self.state.get(tree));
+        let is_wrong = |key: &&Vec<u8>| {
+            found.and_then(|rows| rows.get(*key)) != supposed.and_then(|rows| rows.get(*key))
+        };
+        keys.iter().filter(is_wrong).count()
     }
 }
 
@@ -321,8 +385,7 @@ mod tests {
     use super::*;
 
     fn put(key: &str) -> Deed {
-        let value = Some(key.as_bytes().to_vec());
-        Deed::Write(vec![Change { tree: "oak", key: key.into(), value }])
+        Deed::Write(vec![Change::put("oak", key, key)])
     }
 
     fn contents(keys: &[&str]) -> Contents {
@@ -373,6 +436,25 @@ mod tests {
             assert!(model.explain(&contents(&["a", "b", "c", "d"]), crash).is_ok());
             assert!(model.explain(&contents(&["a", "c"]), crash).is_err());
         }
+    }
+
+    #[test]
+    fn operands_and_range_deletes_count_in_their_order() {
+        let change = |key: &str, what| Change { tree: "oak", key: key.into(), what };
+        let mut model = Model::settled(contents(&["a", "b", "c"]));
+        let deleted = change("b", What::RemoveRange(Some(b"d".to_vec())));
+        let merged = [change("a", What::Merge(b"+".to_vec())), deleted];
+        model.commit(Deed::Write(merged.to_vec()), Logging::Logged, Fate::Unknown);
+        let mut found = contents(&["a"]);
+        found.get_mut("oak").unwrap().insert(b"a".to_vec(), b"a+".to_vec());
+        assert!(model.explain(&found, Crash::PowerCut).is_ok());
+        assert!(model.explain(&contents(&["a", "b", "c"]), Crash::PowerCut).is_ok());
+        for keys in [&["a"][..], &["a", "b"], &["b", "c"]] {
+            assert!(model.explain(&contents(keys), Crash::PowerCut).is_err(), "{keys:?}");
+        }
+        let value = |text: &str| Some(text.as_bytes().to_vec());
+        assert_eq!(model.readable("oak", b"a"), [value("a"), value("a+")]);
+        assert_eq!(model.readable("oak", b"c"), [None, value("c")]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use sapwood::Durability;
 
-use super::model::Change;
+use super::model::{Change, What};
 use super::random::Random;
 
 /// The trees that workloads know.
@@ -55,7 +55,7 @@ impl Shape {
 #[derive(Clone, Debug)]
 pub enum Action {
     Create(&'static str),
-    /// One insert or remove, buffered.
+    /// One change, buffered.
     Single(Change),
     Batch(Vec<Change>, Durability),
     Sync,
@@ -143,8 +143,13 @@ impl Author {
 
     fn change(&mut self) -> Change {
         let (tree, key) = (self.tree(), self.key());
-        let value = (!self.random.chance(20)).then(|| self.value());
-        Change { tree, key, value }
+        let what = match self.random.below(100) {
+            0..15 => What::Remove,
+            15..32 => What::Merge(self.value()),
+            32..38 => What::RemoveRange(self.range_end(&key)),
+            _ => What::Put(self.value()),
+        };
+        Change { tree, key, what }
     }
 
     fn tree(&mut self) -> &'static str {
@@ -154,6 +159,18 @@ impl Author {
 
     fn key(&mut self) -> Vec<u8> {
         key(self.random.below(self.shape.keys))
+    }
+
+    /// The end of a range from `key` on: mostly of a few keys, now and then of many or none.
+    fn range_end(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        let number = key.strip_prefix(b"key-").and_then(|digits| str::from_utf8(digits).ok());
+        match number.and_then(|digits| digits.parse::<u64>().ok()) {
+            Some(number) if !self.random.chance(10) => {
+                let end = number + self.random.below(600);
+                Some(format!("key-{end:04}").into_bytes())
+            }
+            _ => self.random.chance(70).then(|| self.key()),
+        }
     }
 
     /// A value unlike any other, half of it compressible; some are empty.
