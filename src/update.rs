@@ -183,10 +183,12 @@ impl Tree {
         let engine = self.db().engine();
         loop {
             engine.check_open()?;
-            let (old, msn) = {
+            // Before the view: what is visible only later may lie in a generation that the view
+            // lacks, and is to be met as a change.
+            let msn = engine.views.visible();
+            let old = {
                 let view = engine.views.load();
-                let msn = engine.views.visible();
-                (read::get(&engine.table, &view, self.id(), key, msn)?, msn)
+                read::get(&engine.table, &view, self.id(), key, engine.views.visible())?
             };
             let decided = decide(old.as_deref());
             let op = match &decided {

@@ -3,8 +3,9 @@
 //! The invariant that everybody checks: a batch sets the two keys of a pair to the same number, and
 //! the numbers of a pair only grow.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use sapwood::merge;
 use sapwood::{Background, Config, Database, Durability, Tree};
 
 const PAIRS: u64 = 300;
@@ -174,5 +175,182 @@ fn a_checkpoint_beside_a_close_does_not_lose_the_database() {
         let db = Config::new(folder.path()).tiny().cache_bytes(1 << 20).open().unwrap();
         assert_eq!(db.tree("t").unwrap().get("key").unwrap().as_deref(), Some(&b"value"[..]));
         db.verify().unwrap();
+    }
+}
+
+/// An update read in a view that was older than the number it read at: what had been committed to a
+/// new generation in between was neither seen nor noticed.
+#[test]
+fn no_update_is_lost_while_generations_change() {
+    let db = open();
+    let tree = db.tree("t").unwrap();
+    let filler = vec![b'.'; 30 << 10];
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..2_000 {
+                    tree.fetch_update("counter", |old| {
+                        let next = old.map_or(0, number) + 1;
+                        Some([&next.to_le_bytes(), &filler[..]].concat())
+                    })
+                    .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(number(&tree.get("counter").unwrap().unwrap()), 8_000);
+}
+
+#[test]
+fn sums_only_grow_beside_range_deletes_flushes_and_checkpoints() {
+    const COUNTERS: u64 = 40;
+    const ROUNDS: u64 = 3_000;
+    let db = open();
+    let tree = db.tree_with("t", |tree| tree.merge_operator(merge::AddU64)).unwrap();
+    let stop = AtomicBool::new(false);
+    // Every batch adds one to a counter and to the total, and replaces rows beside them.
+    let add = |worker: u64| {
+        for round in 0..ROUNDS {
+            let (counter, junk) = ((round * 7 + worker) % COUNTERS, round % 100);
+            let mut batch = db.batch();
+            batch.merge(&tree, key('c', counter), 1u64.to_le_bytes());
+            batch.remove_range(&tree, key('d', junk)..key('d', junk + 20));
+            batch.insert(&tree, key('d', junk + 10), value(round));
+            batch.merge(&tree, "total", 1u64.to_le_bytes());
+            batch.commit(Durability::Buffered).unwrap();
+        }
+    };
+    let watch = |is_forward: bool| {
+        let mut before = vec![0; COUNTERS as usize + 1];
+        while !stop.load(Ordering::Relaxed) {
+            let mut held = tree.iter();
+            let rows = |iter: sapwood::Iter| -> Vec<_> {
+                let mut rows: Vec<_> = match is_forward {
+                    true => iter.map(Result::unwrap).collect(),
+                    false => iter.rev().map(Result::unwrap).collect(),
+                };
+                rows.retain(|(key, _)| key[0] != b'd');
+                rows.sort_by(|one, other| one.0.cmp(&other.0));
+                rows.into_iter().map(|(_, value)| number(&value)).collect()
+            };
+            let first = held.next().unwrap().unwrap();
+            let now: Vec<u64> = rows(tree.iter());
+            let (total, counters) = now.split_last().unwrap();
+            assert_eq!(counters.iter().sum::<u64>(), *total, "a batch was seen in part");
+            assert!(now.iter().zip(&before).all(|(now, before)| now >= before), "time went back");
+            // What was begun before the scan is older than it.
+            let older = rows(held);
+            assert!(older.last() <= now.last() && number(&first.1) <= now[0]);
+            before = now;
+        }
+    };
+    let read = || {
+        let (mut before, mut total_before) = (vec![0; COUNTERS as usize], 0);
+        let mut at = 0;
+        while !stop.load(Ordering::Relaxed) {
+            at = (at + 3) % COUNTERS as usize;
+            let now = number(&tree.get(key('c', at as u64)).unwrap().unwrap());
+            let total = number(&tree.get("total").unwrap().unwrap());
+            assert!(now >= before[at] && total >= total_before, "time went back");
+            (before[at], total_before) = (now, total);
+        }
+    };
+    (0..COUNTERS).for_each(|counter| tree.insert(key('c', counter), 0u64.to_le_bytes()).unwrap());
+    tree.insert("total", 0u64.to_le_bytes()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| watch(true));
+        scope.spawn(|| watch(false));
+        scope.spawn(read);
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                db.checkpoint().unwrap();
+                db.verify().unwrap();
+            }
+        });
+        let writers: Vec<_> = (0..2).map(|worker| scope.spawn(move || add(worker))).collect();
+        let ended: Vec<_> = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        stop.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    db.verify().unwrap();
+    assert_eq!(number(&tree.get("total").unwrap().unwrap()), 2 * ROUNDS);
+}
+
+#[test]
+fn a_key_that_is_inserted_if_absent_is_a_lock_that_range_deletes_open() {
+    let db = open();
+    let tree = db.tree("t").unwrap();
+    let (inside, entered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let filler = vec![b'.'; 8 << 10];
+    std::thread::scope(|scope| {
+        for worker in 0..4usize {
+            let (tree, inside, entered, filler) = (&tree, &inside, &entered, &filler);
+            scope.spawn(move || {
+                for round in 0..1_500usize {
+                    let is_in = match round % 2 {
+                        0 => tree.insert_if_absent("lock", filler).unwrap(),
+                        _ => tree.compare_and_swap("lock", None, Some(filler)).unwrap().is_ok(),
+                    };
+                    if !is_in {
+                        continue;
+                    }
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two are inside");
+                    entered.fetch_add(1, Ordering::Relaxed);
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    match (round + worker) % 4 {
+                        0 => tree.remove_range("lo".."lp").unwrap(),
+                        1 => tree.remove_prefix("lock").unwrap(),
+                        2 => assert!(tree.take("lock").unwrap().is_some(), "it was not locked"),
+                        _ => tree.remove("lock").unwrap(),
+                    }
+                }
+            });
+        }
+    });
+    assert!(entered.into_inner() > 100);
+    db.verify().unwrap();
+}
+
+/// What is taken away is what was put in.
+#[test]
+fn nothing_is_taken_twice() {
+    let db = open();
+    let tree = db.tree("t").unwrap();
+    let taken: u64 = std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..2_000 {
+                    let more = |old: Option<&[u8]>| Some(value(old.map_or(0, number) + 1));
+                    tree.update("purse", more).unwrap();
+                }
+            });
+        }
+        let take = || (0..2_000).filter_map(|_| tree.take("purse").unwrap()).map(|it| number(&it));
+        let takers: Vec<_> = (0..2).map(|_| scope.spawn(move || take().sum::<u64>())).collect();
+        takers.into_iter().map(|taker| taker.join().unwrap()).sum()
+    });
+    let left = tree.get("purse").unwrap().map_or(0, |value| number(&value));
+    assert_eq!(taken + left, 4_000);
+}
+
+/// Two threads declared different operators, and both were told that theirs was the tree's.
+#[test]
+fn one_of_two_operators_declared_at_once_is_refused() {
+    let db = open();
+    for round in 0..200 {
+        let name = format!("tree {round}");
+        db.tree(&name).unwrap();
+        let (one, other) = std::thread::scope(|scope| {
+            let one =
+                scope.spawn(|| db.tree_with(&name, |tree| tree.merge_operator(merge::AddU64)));
+            let other = db.tree_with(&name, |tree| tree.merge_operator(merge::Append));
+            (one.join().unwrap(), other)
+        });
+        assert!(one.is_ok() != other.is_ok(), "both or none");
+        let is_sum = one.is_ok();
+        let tree = one.or(other).unwrap();
+        tree.merge("k", 1u64.to_le_bytes()).unwrap();
+        tree.merge("k", 2u64.to_le_bytes()).unwrap();
+        assert_eq!(tree.get("k").unwrap().unwrap().len(), if is_sum { 8 } else { 16 });
     }
 }
