@@ -47,10 +47,13 @@ impl Catalog<'_> {
         drop((current, old));
     }
 
-    /// Notes which operator a tree has; a built-in one is then at hand.
+    /// Notes which operator a tree has; a built-in one is then at hand. The first one stays.
     pub(crate) fn name_operator(self, tree: TreeId, name: &OperatorName) {
         let operator = merge::built_in(name);
         self.change(tree, &mut |known| {
+            if known.options.operator.is_some() {
+                return;
+            }
             let options = TreeOptions { operator: Some(name.clone()), ..(*known.options).clone() };
             known.options = Arc::new(options);
             known.operator = known.operator.take().or_else(|| operator.clone());

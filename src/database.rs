@@ -130,20 +130,20 @@ impl Database {
     /// Gives `tree` its operator; the first time it is logged.
     fn declare(&self, tree: &Tree, operator: &Operator) -> Result<()> {
         let declared = OperatorName::of(operator);
-        let known = self.engine().views.load().forest.trees.get(&tree.id()).cloned();
-        let stored = known.and_then(|known| known.options.operator.clone());
-        match stored {
-            Some(stored) if stored != declared => {
-                let tree = tree.name().to_owned();
-                return Err(Error::new(Kind::Operator { tree, stored, declared }));
-            }
-            Some(_) => {}
-            None => {
-                let (name, version, tree) = (&*declared.name, declared.version, tree.id());
-                self.engine().commit(name.len() + 32, Durability::Buffered, &|out| {
-                    encode_record(out, &Record::Operator { tree, name, version });
-                })?;
-            }
+        let stored = || {
+            let view = self.engine().views.load();
+            view.forest.trees.get(&tree.id()).and_then(|known| known.options.operator.clone())
+        };
+        if stored().is_none() {
+            let (name, version, tree) = (&*declared.name, declared.version, tree.id());
+            self.engine().commit(name.len() + 32, Durability::Buffered, &|out| {
+                encode_record(out, &Record::Operator { tree, name, version });
+            })?;
+        }
+        // Another thread may have declared another one meanwhile: the first one logged stays.
+        if let Some(stored) = stored().filter(|stored| *stored != declared) {
+            let tree = tree.name().to_owned();
+            return Err(Error::new(Kind::Operator { tree, stored, declared }));
         }
         self.engine().catalog().set_operator(tree.id(), operator);
         Ok(())
