@@ -21,7 +21,7 @@ use sapwood_serialize::{Corruption, FrameKind, Lsn, Msn, Record, Records, begin_
 use crate::catalog::Catalog;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
-use crate::memtable::Memtable;
+use crate::memtable::{Gathered, Memtable};
 use crate::update::Guard;
 
 /// How much a commit survives once it has returned.
@@ -321,13 +321,8 @@ impl Engine {
         first: Msn,
         memtable: &Memtable,
     ) -> std::result::Result<Msn, Fault> {
-        let mut msn = first;
-        for record in Records::new(records) {
-            let record = record?;
-            self.counters.user_bytes.add(user_bytes(&record));
-            msn = apply_record(&record, msn, memtable, self.catalog())?;
-        }
-        Ok(msn)
+        let count = |record: &Record<'_>| self.counters.user_bytes.add(user_bytes(record));
+        apply_group(records, first, memtable, self.catalog(), &count)
     }
 
     /// A frame that one huge batch has blown up is not kept.
@@ -338,11 +333,31 @@ impl Engine {
     }
 }
 
+/// Does what the records of a group say; the first message gets the number `first`. Returns the
+/// next number. `count` is told of each record.
+pub(crate) fn apply_group(
+    records: &[u8],
+    first: Msn,
+    memtable: &Memtable,
+    catalog: Catalog<'_>,
+    count: &dyn Fn(&Record<'_>),
+) -> std::result::Result<Msn, Fault> {
+    let (mut msn, mut ranges) = (first, Gathered::default());
+    for record in Records::new(records) {
+        let record = record?;
+        count(&record);
+        msn = apply_record(&record, msn, memtable, &mut ranges, catalog)?;
+    }
+    memtable.delete_ranges(&ranges);
+    Ok(msn)
+}
+
 /// Does what one record says; a message gets the number `msn`. Returns the next number.
-pub(crate) fn apply_record(
+fn apply_record(
     record: &Record<'_>,
     msn: Msn,
     memtable: &Memtable,
+    ranges: &mut Gathered,
     catalog: Catalog<'_>,
 ) -> std::result::Result<Msn, Fault> {
     match *record {
@@ -352,7 +367,7 @@ pub(crate) fn apply_record(
         }
         Record::DeleteRange { tree, lower, upper } => {
             let bounds = Bounds { lower: lower.into(), upper: upper.map(Key::from) };
-            memtable.delete_range(tree, &bounds, msn);
+            ranges.push(tree, bounds, msn);
             Ok(msn.next())
         }
         Record::CreateTree { tree, name } => {

@@ -102,7 +102,7 @@ impl sapwood_flusher::Generation for Generation {
     }
 
     fn tombstones(&self, tree: TreeId) -> Tombstones {
-        self.memtable.tombstones(tree)
+        Tombstones::merged(&self.memtable.tombstones(tree))
     }
 }
 

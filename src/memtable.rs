@@ -27,12 +27,13 @@ mod tests;
 
 use std::sync::atomic::Ordering;
 
-use sapwood_serialize::run::Bounds;
 use sapwood_serialize::{Meter, Msn, Op, Tombstones, TreeId, Version};
 
 use index::Index;
 use node::{Node, Position};
 use ranges::Ranges;
+
+pub(crate) use ranges::Gathered;
 
 /// A sorted index of messages that grows until it is sealed.
 pub(crate) struct Memtable {
@@ -55,14 +56,21 @@ impl Memtable {
         self.index.insert(Position::new(tree, key, msn), op);
     }
 
-    /// Adds a range delete. Costs a copy of those that are there, which are few.
-    pub(crate) fn delete_range(&self, tree: TreeId, bounds: &Bounds, msn: Msn) {
-        self.ranges.insert(tree, bounds, msn);
+    /// Adds the range deletes of a commit group, none of which is visible yet.
+    pub(crate) fn delete_ranges(&self, gathered: &Gathered) {
+        if !gathered.is_empty() {
+            self.ranges.insert(gathered);
+        }
     }
 
-    /// The range deletes of `tree`.
-    pub(crate) fn tombstones(&self, tree: TreeId) -> Tombstones {
+    /// The range deletes of `tree`, in several lists that are to be taken together.
+    pub(crate) fn tombstones(&self, tree: TreeId) -> Vec<Tombstones> {
         self.ranges.of(tree)
+    }
+
+    /// The newest range delete over `key` that is not newer than `visible`.
+    pub(crate) fn deleted(&self, tree: TreeId, key: &[u8], visible: Msn) -> Option<u64> {
+        self.ranges.newest_over(tree, key, visible)
     }
 
     /// How full it is of what it may hold with `bytes` at most: sealed at 1.

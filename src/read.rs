@@ -16,7 +16,7 @@ use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::fold::declared;
 use sapwood_serialize::node::Node;
 use sapwood_serialize::run::Run;
-use sapwood_serialize::{Filter, Msn, Op, Operator, Page, Tombstones, TreeId, Version};
+use sapwood_serialize::{Filter, Msn, Op, Operator, Page, TreeId, Version};
 
 use crate::error::{Error, Result};
 use crate::memtable::Memtable;
@@ -65,14 +65,14 @@ struct Search<'k> {
 }
 
 impl Search<'_> {
-    /// Takes what one source says of the key, versions newest first.
+    /// Takes what one source says of the key, versions newest first, and when the reader sees it
+    /// deleted by a range delete of that source.
     fn hear<'v>(
         &mut self,
         versions: impl Iterator<Item = Version<'v>>,
-        tombstones: &Tombstones,
+        deleted: Option<u64>,
         slice: &dyn Fn(&[u8]) -> Slice,
     ) -> Way {
-        let deleted = tombstones.covering(self.key).and_then(|piece| piece.visible_at(self.msn));
         for version in versions.skip_while(|version| version.msn > self.msn.to_raw()) {
             if deleted.is_some_and(|deleted| deleted > version.msn) {
                 return Way::Ends;
@@ -90,9 +90,9 @@ impl Search<'_> {
     }
 
     fn look_into(&mut self, memtable: &Memtable, tree: TreeId) -> Way {
-        let tombstones = memtable.tombstones(tree);
+        let deleted = memtable.deleted(tree, self.key, self.msn);
         let newest = memtable.get(tree, self.key, self.msn);
-        if newest.is_none() && tombstones.is_empty() {
+        if newest.is_none() && deleted.is_none() {
             return Way::GoesOn;
         }
         // Older ones are of interest only below an operand, which is rare.
@@ -100,7 +100,7 @@ impl Search<'_> {
         let older = more.then(|| memtable.versions(tree, self.key)).into_iter().flatten();
         let seen = newest.map(|version| version.msn);
         let older = older.filter(move |version| Some(version.msn) < seen);
-        self.hear(newest.into_iter().chain(older), &tombstones, &Slice::copy_from)
+        self.hear(newest.into_iter().chain(older), deleted, &Slice::copy_from)
     }
 
     fn descend(&mut self, table: &Cachetable, tree: &CatalogTree) -> Result<()> {
@@ -138,16 +138,16 @@ impl Search<'_> {
         hash: u64,
         work: &mut ReadWork,
     ) -> Result<Way> {
-        let tombstones = run.tombstones();
         let key = self.key;
+        let deleted = run.tombstones().covering(key).and_then(|it| it.visible_at(self.msn));
         let found = table.lookup(run, key, hash, |page: &Arc<Page>, versions| {
-            self.hear(versions, tombstones, &|bytes| Slice::within(page, bytes))
+            self.hear(versions, deleted, &|bytes| Slice::within(page, bytes))
         })?;
         work.note(&found);
         Ok(match found {
             Lookup::Found(way, _) => way,
-            _ if tombstones.is_empty() => Way::GoesOn,
-            _ => self.hear(std::iter::empty(), tombstones, &Slice::copy_from),
+            _ if deleted.is_some() => Way::Ends,
+            _ => Way::GoesOn,
         })
     }
 

@@ -20,11 +20,11 @@ use sapwood_flusher::{Forest, Mover, Outcome, Views};
 use sapwood_serialize::catalog_image::{CatalogTree, decode_catalog};
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
-    BlockId, Corruption, GenerationId, Lsn, Msn, Records, Storage, StorageLock, TreeId,
+    BlockId, Corruption, GenerationId, Lsn, Msn, Storage, StorageLock, TreeId,
 };
 
 use crate::catalog::Catalog;
-use crate::commit::apply_record;
+use crate::commit::apply_group;
 use crate::config::{Background, Config};
 use crate::engine::{Engine, Parts};
 use crate::error::{Error, Kind, Result};
@@ -162,17 +162,18 @@ impl Opening {
                 self.spill(generation)?;
                 generation = self.fresh();
             }
-            let mut msn = group.head.first_msn;
+            let msn = group.head.first_msn;
             if msn <= self.views.visible() || msn.to_raw() >= 1 << 60 {
                 let rule = "its message numbers do not go on from those before";
                 return Err(Corruption::new("log group", 0, rule).within(file.name(), 0).into());
             }
-            for record in Records::new(group.payload) {
-                let record = record.map_err(|broken| broken.within(file.name(), 0))?;
-                let catalog = Catalog { table: &self.table, views: &self.views };
-                msn = apply_record(&record, msn, &generation.memtable, catalog)?;
-            }
-            let newest = Msn::from_raw(msn.to_raw() - 1);
+            let catalog = Catalog { table: &self.table, views: &self.views };
+            let applied = apply_group(group.payload, msn, &generation.memtable, catalog, &|_| ());
+            let next = applied.map_err(|fault| match fault {
+                Fault::Corrupt(broken) => Fault::Corrupt(broken.within(file.name(), 0)),
+                other => other,
+            })?;
+            let newest = Msn::from_raw(next.to_raw() - 1);
             if newest > self.views.visible() {
                 self.views.advance(newest);
             }

@@ -227,8 +227,8 @@ impl Leaf {
     ) -> Result<Leaf> {
         let (mut edge, mut bounds) = (top.clone(), Bounds::all());
         let (mut runs, mut buffered) = (Vec::new(), Vec::new());
-        let memtables = view.generations().map(|one| one.memtable.tombstones(request.tree));
-        let mut covers: Vec<Tombstones> = memtables.filter(|some| !some.is_empty()).collect();
+        let memtables = view.generations().flat_map(|one| one.memtable.tombstones(request.tree));
+        let mut covers: Vec<Tombstones> = memtables.collect();
         if let Some(way) = hidden_stretch(&covers, rest, request) {
             return Ok(Leaf::above(way.bounds().intersection(rest), runs, &covers, buffered));
         }

@@ -38,8 +38,9 @@ impl Engine {
         guard.msn.next() < oldest.first_msn()
             || view.generations().any(|generation| {
                 let memtable = &generation.memtable;
-                let newest = memtable.get(guard.tree, &guard.key, Msn::from_raw(u64::MAX));
-                let deleted = memtable.tombstones(guard.tree).covers(&guard.key).first().copied();
+                let now = Msn::from_raw(u64::MAX);
+                let newest = memtable.get(guard.tree, &guard.key, now);
+                let deleted = memtable.deleted(guard.tree, &guard.key, now);
                 newest.map(|version| version.msn).max(deleted) > Some(guard.msn.to_raw())
             })
     }

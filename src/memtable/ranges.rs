@@ -1,7 +1,15 @@
 //! The range deletes of one memtable, by tree.
 //!
 //! They are few: a memtable that has many is sealed (see [`ENTRIES_MAX`]). So they are one
-//! immutable value that each new one replaces, and a reader takes it whole.
+//! immutable value that each new one replaces, and a reader takes it whole. A tree's are in a few
+//! lists, each at least twice as long as the next, so that a new one is not merged with all others:
+//!
+//! ```text
+//! lists    [ 9 pieces ] [ 3 pieces ] [ 1 piece ]       newest last; a key is looked up in each
+//! ```
+//!
+//! The range deletes of one commit group come in together, and no reader stands between them: of
+//! those that cover one key, the newest alone is kept. So a batch of very many stays cheap.
 //!
 //! Threads: as for the memtable, one writes at a time, any number read and never wait.
 
@@ -10,11 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwapOption;
+use sapwood_serialize::fold::Horizon;
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::{Charge, Meter, Msn, Tombstones, TreeId};
 
-/// A memtable with this many entries (a range delete counts once a piece that it covers) is full:
-/// each further one copies them all.
+/// A memtable with this many entries (a range delete counts once a piece that it covers) is full.
 pub(super) const ENTRIES_MAX: usize = 4096;
 
 /// See the module's head.
@@ -28,8 +36,42 @@ pub(super) struct Ranges {
 }
 
 struct Deleted {
-    trees: BTreeMap<TreeId, Tombstones>,
+    trees: BTreeMap<TreeId, Vec<Tombstones>>,
     charge: Charge,
+}
+
+/// The range deletes of one commit group, gathered to come into a memtable together.
+#[derive(Default)]
+pub(crate) struct Gathered(BTreeMap<TreeId, Vec<(Bounds, Msn)>>);
+
+impl Gathered {
+    /// Adds a range delete, newer than all others.
+    pub(crate) fn push(&mut self, tree: TreeId, bounds: Bounds, msn: Msn) {
+        self.0.entry(tree).or_default().push((bounds, msn));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// All of `ranges` in one, the newest over each key.
+fn newest_of(ranges: &[(Bounds, Msn)]) -> Tombstones {
+    if let [(bounds, msn)] = ranges {
+        return Tombstones::one(bounds, *msn);
+    }
+    let (older, newer) = ranges.split_at(ranges.len() / 2);
+    let both = Tombstones::merged([&newest_of(older), &newest_of(newer)]);
+    both.folded(&Horizon::new(Msn::from_raw(u64::MAX), []))
+}
+
+/// Adds a list behind the others, and merges those at the end until each is short beside the one
+/// before it.
+fn append(lists: &mut Vec<Tombstones>, mut last: Tombstones) {
+    while let Some(before) = lists.pop_if(|before| before.entries() < 2 * last.entries()) {
+        last = Tombstones::merged([&before, &last]);
+    }
+    lists.push(last);
 }
 
 impl Ranges {
@@ -43,29 +85,43 @@ impl Ranges {
         }
     }
 
-    /// Adds a range delete.
-    pub(super) fn insert(&self, tree: TreeId, bounds: &Bounds, msn: Msn) {
+    /// Adds the range deletes of a group, which are newer than all others.
+    pub(super) fn insert(&self, gathered: &Gathered) {
         let current = self.current.load();
         let mut trees = current.as_ref().map(|now| now.trees.clone()).unwrap_or_default();
-        let before = trees.remove(&tree).unwrap_or_default();
-        trees.insert(tree, Tombstones::merged([&before, &Tombstones::one(bounds, msn)]));
-        let entries = trees.values().map(Tombstones::entries).sum();
-        let bytes: u64 = trees.values().map(Tombstones::bytes).sum();
+        for (tree, ranges) in &gathered.0 {
+            append(trees.entry(*tree).or_default(), newest_of(ranges));
+            let keys = |(bounds, _): &(Bounds, Msn)| {
+                bounds.lower.len() + bounds.upper.as_ref().map_or(0, |upper| upper.len())
+            };
+            let bytes: usize = ranges.iter().map(keys).sum();
+            self.user_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.messages.fetch_add(ranges.len() as u64, Ordering::Relaxed);
+        }
+        let entries = trees.values().flatten().map(Tombstones::entries).sum();
+        let bytes: u64 = trees.values().flatten().map(Tombstones::bytes).sum();
         let charge = self.meter.charge(usize::try_from(bytes).unwrap_or(usize::MAX));
         self.current.store(Some(Arc::new(Deleted { trees, charge })));
-        let keys = bounds.lower.len() + bounds.upper.as_ref().map_or(0, |upper| upper.len());
-        self.user_bytes.fetch_add(keys as u64, Ordering::Relaxed);
-        self.messages.fetch_add(1, Ordering::Relaxed);
         self.entries.store(entries, Ordering::Release);
     }
 
-    /// The range deletes of `tree`.
-    pub(super) fn of(&self, tree: TreeId) -> Tombstones {
+    /// The range deletes of `tree`, in any number of lists.
+    pub(super) fn of(&self, tree: TreeId) -> Vec<Tombstones> {
         if self.entries() == 0 {
-            return Tombstones::default();
+            return Vec::new();
         }
         let current = self.current.load();
         current.as_ref().and_then(|now| now.trees.get(&tree).cloned()).unwrap_or_default()
+    }
+
+    /// When a reader at `visible` sees `key` deleted last.
+    pub(super) fn newest_over(&self, tree: TreeId, key: &[u8], visible: Msn) -> Option<u64> {
+        if self.entries() == 0 {
+            return None;
+        }
+        let current = self.current.load();
+        let lists = current.as_ref()?.trees.get(&tree)?;
+        lists.iter().filter_map(|list| list.covering(key)?.visible_at(visible)).max()
     }
 
     /// The trees that have some, ascending.

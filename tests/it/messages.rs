@@ -224,6 +224,42 @@ fn prefixes_and_ranges_are_removed_in_batches_too() {
     assert!(batch.commit(Durability::Buffered).is_err());
 }
 
+/// Each range delete of a batch copied all those before it, and a key kept each one that covered
+/// it: such a batch took hours, and so did every recovery.
+#[test]
+fn a_batch_of_very_many_range_deletes_is_no_burden() {
+    const COUNT: u64 = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Config::new(folder.path()).background(Background::Manual).open().unwrap();
+    let db = open();
+    let (apart, nested) = (db.tree("apart").unwrap(), db.tree("nested").unwrap());
+    for number in 0..2_000 {
+        apart.insert(key(20 * number), "").unwrap();
+        nested.insert(key(20 * number), "").unwrap();
+    }
+    let before = nested.iter();
+    let mut batch = db.batch();
+    for number in 0..COUNT {
+        let at = number * 7_919 % COUNT;
+        batch.remove_range(&apart, key(40 * at)..=key(40 * at));
+        batch.remove_range(&nested, key(1 + number)..key(2 * COUNT - 20 - number));
+    }
+    batch.insert(&nested, key(30), "again");
+    batch.commit(Durability::Buffered).unwrap();
+    let check = |db: &Database| {
+        let count = |name| db.tree(name).unwrap().iter().map(Result::unwrap).count();
+        assert_eq!((count("apart"), count("nested")), (1_000, 3));
+    };
+    check(&db);
+    assert_eq!(before.count(), 2_000);
+    db.abandon();
+    let db = open();
+    check(&db);
+    settle(&db);
+    check(&db);
+    db.verify().unwrap();
+}
+
 #[test]
 fn a_replayed_log_has_operands_and_range_deletes() {
     let folder = tempfile::tempdir().unwrap();
