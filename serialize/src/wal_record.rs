@@ -269,13 +269,36 @@ mod tests {
         }
 
         #[test]
+        fn range_deletes_and_operators_round_trip(
+            tree in any::<u64>(),
+            lower in prop::collection::vec(any::<u8>(), 0..40),
+            upper in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
+            name in "\\PC{0,20}",
+            version in any::<u32>(),
+        ) {
+            let tree = TreeId::from_raw(tree);
+            let records = [
+                Record::DeleteRange { tree, lower: &lower, upper: upper.as_deref() },
+                Record::Operator { tree, name: &name, version },
+                Record::Write { tree, key: &lower, op: Op::Merge(name.as_bytes()) },
+            ];
+            let payload = encode(&records);
+            let read: Result<Vec<_>, _> = Records::new(&payload).collect();
+            prop_assert_eq!(read.as_deref(), Ok(&records[..]));
+            for length in 0..payload.len() {
+                let cut: Vec<_> = Records::new(&payload[..length]).collect();
+                prop_assert!(cut.iter().flatten().count() < 3);
+            }
+        }
+
+        #[test]
         fn any_bytes_read_or_fail(payload in prop::collection::vec(any::<u8>(), 0..100)) {
             // Each record takes at least two bytes, so this also ends soon.
             prop_assert!(Records::new(&payload).count() <= 50);
         }
 
         #[test]
-        fn small_numbers_read_or_fail(payload in prop::collection::vec(0u8..5, 0..100)) {
+        fn small_numbers_read_or_fail(payload in prop::collection::vec(0u8..7, 0..100)) {
             let mut messages = 0;
             for record in Records::new(&payload).flatten() {
                 messages += usize::from(matches!(record, Record::Write { .. }));

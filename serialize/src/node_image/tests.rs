@@ -116,9 +116,8 @@ fn a_child_that_the_block_table_lacks_is_refused() {
     assert_eq!(refused.rule, "the block table lacks a child");
 }
 
-#[test]
-fn a_catalog_is_read_back_as_it_was_written() {
-    let tree = |id: u64, name: &str| CatalogTree {
+fn tree(id: u64, name: &str) -> CatalogTree {
+    CatalogTree {
         id: TreeId::from_raw(id),
         options: Arc::new(TreeOptions {
             name: name.to_owned(),
@@ -127,7 +126,11 @@ fn a_catalog_is_read_back_as_it_was_written() {
         }),
         top: edge(20 + id, 2, vec![run(vec![part(8, b"x", b"y")]), deletes(b"a", Some(b"b"))]),
         operator: None,
-    };
+    }
+}
+
+#[test]
+fn a_catalog_is_read_back_as_it_was_written() {
     let trees = [tree(1, "one"), tree(4, "four")];
     let image = encode_catalog(TreeId::from_raw(5), trees.iter());
     let (next, read) = decode_catalog(&image, &place_of).unwrap();
@@ -146,6 +149,60 @@ proptest! {
             let _ = decode_node(BlockId::from_raw(5), height, &bytes, &place_of);
         }
         let _ = decode_catalog(&bytes, &place_of);
+    }
+
+    #[test]
+    fn a_changed_catalog_is_read_or_a_corruption(
+        changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..4),
+        cut in any::<usize>(),
+    ) {
+        let mut image = encode_catalog(TreeId::from_raw(5), [tree(1, "one"), tree(4, "four")].iter());
+        for (place, byte) in changes {
+            let place = place % image.len();
+            image[place] = byte;
+        }
+        let _ = decode_catalog(&image[..cut % image.len()], &place_of);
+        if let Ok((next, read)) = decode_catalog(&image, &place_of) {
+            let again = encode_catalog(next, read.iter());
+            prop_assert!(decode_catalog(&again, &place_of).is_ok());
+        }
+    }
+
+    /// Every piece of a run of range deletes may be anything: out of order, inverted, too new.
+    #[test]
+    fn any_range_deletes_are_sound_or_a_corruption(
+        pieces in proptest::collection::vec(
+            (
+                proptest::collection::vec(0u8..3, 0..3),
+                proptest::option::of(proptest::collection::vec(0u8..3, 0..3)),
+                proptest::collection::vec(0u64..12, 0..4),
+            ),
+            0..4,
+        ),
+    ) {
+        let mut image = Vec::new();
+        for number in [5, 1, 1, 11, 1, 6, 9, 0, pieces.len() as u64] {
+            image.put_varint(number);
+        }
+        for (lower, upper, distances) in &pieces {
+            image.put_bytes(lower);
+            image.put_u8(u8::from(upper.is_some()));
+            upper.iter().for_each(|upper| image.put_bytes(upper));
+            image.put_varint(distances.len() as u64);
+            distances.iter().for_each(|distance| image.put_varint(*distance));
+        }
+        let read = decode_node(BlockId::from_raw(5), 1, &image, &place_of);
+        let is_sorted = pieces.windows(2).all(|pair| match pair {
+            [(_, Some(upper), _), (lower, ..)] => upper <= lower,
+            _ => false,
+        });
+        let is_sound = is_sorted && pieces.iter().all(|(lower, upper, distances)| {
+            upper.as_ref().is_none_or(|upper| lower < upper)
+                && !distances.is_empty()
+                && distances.iter().all(|distance| *distance <= 3)
+                && distances.is_sorted_by(|newer, older| newer < older)
+        });
+        prop_assert_eq!(read.is_ok(), is_sound, "{:?}", read);
     }
 
     /// The envelope's checksum is computed anew in such an attack, so decoding itself must hold.
