@@ -51,8 +51,8 @@ pub(super) enum Update {
     Replace(Vec<u8>),
     Take,
     /// Puts this before what is there, unless that is too long; removes it for no bytes.
-    Update(Vec<u8>),
-    FetchUpdate(Vec<u8>),
+    Prepend(Vec<u8>),
+    FetchPrepend(Vec<u8>),
     /// With the value that is there, if the first is true, else with one that is not.
     CompareAndSwap(bool, Option<Vec<u8>>),
     InsertIfAbsent(Vec<u8>),
@@ -160,8 +160,8 @@ fn update() -> impl Strategy<Value = Update> {
     prop_oneof![
         short_value().prop_map(Update::Replace),
         Just(Update::Take),
-        short_value().prop_map(Update::Update),
-        short_value().prop_map(Update::FetchUpdate),
+        short_value().prop_map(Update::Prepend),
+        short_value().prop_map(Update::FetchPrepend),
         (any::<bool>(), new).prop_map(|(hits, new)| Update::CompareAndSwap(hits, new)),
         short_value().prop_map(Update::InsertIfAbsent),
     ]
