@@ -5,7 +5,7 @@
 //!                  until nothing waits anywhere, or nothing more can be paid for
 //! ```
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sapwood_cachetable::Fault;
@@ -32,6 +32,8 @@ pub(crate) struct Idle {
     cleaner: Mutex<Option<Cleaner>>,
     credit: Credit,
     is_running: AtomicBool,
+    /// How many drains were asked for and are under way.
+    drains: AtomicUsize,
     /// Raised by a writer: the running piece is broken off.
     stop: AtomicBool,
     /// Whether credit was given for what waited when the database was opened.
@@ -54,10 +56,16 @@ impl Idle {
             cleaner: Mutex::new(Rank::Storage, Some(Cleaner::default())),
             credit: Credit::default(),
             is_running: AtomicBool::new(false),
+            drains: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             is_granted: AtomicBool::new(false),
             settled: Mutex::new(Rank::Storage, None),
         }
+    }
+
+    /// Whether somebody has asked for a drain that is under way.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drains.load(Ordering::Acquire) > 0
     }
 
     /// A writer has come: what runs is broken off.
@@ -68,10 +76,20 @@ impl Idle {
     }
 }
 
+/// While it lives, a drain is under way.
+struct Draining<'a>(&'a Idle);
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        self.0.drains.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Engine {
     /// Does a piece of idle work, broken off when a writer comes.
     pub(crate) fn clean_step(&self) -> std::result::Result<Cleaned, Fault> {
-        if self.idle.share == 0 || self.is_held() || self.is_settled_for_now() {
+        let is_held = self.is_held() || self.idle.is_draining();
+        if self.idle.share == 0 || is_held || self.is_settled_for_now() {
             return Ok(Cleaned::Nothing);
         }
         self.table.poison().check()?;
@@ -185,9 +203,13 @@ impl Engine {
     pub(crate) fn drain(&self, stretches: &[(TreeId, Bounds)]) -> Result<()> {
         self.check_may_move()?;
         self.spill_all()?;
-        for (tree, bounds) in stretches {
-            let mut drain = Drain::new(*tree, bounds.clone());
-            self.repeat(&mut || self.mover.drain_step(&mut drain, Stop::NEVER))?;
+        {
+            self.idle.drains.fetch_add(1, Ordering::AcqRel);
+            let _draining = Draining(&self.idle);
+            for (tree, bounds) in stretches {
+                let mut drain = Drain::new(*tree, bounds.clone());
+                self.repeat(&mut || self.mover.drain_step(&mut drain, Stop::NEVER))?;
+            }
         }
         self.finish_due()
     }

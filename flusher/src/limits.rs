@@ -37,7 +37,7 @@ impl Default for Limits {
             runs: 8,
             leaf_runs: 8,
             runs_hard: 16,
-            leaf_due_percent: 50,
+            leaf_due_percent: 75,
         }
     }
 }
@@ -55,7 +55,7 @@ impl Limits {
             runs: 2,
             leaf_runs: 3,
             runs_hard: 8,
-            leaf_due_percent: 50,
+            leaf_due_percent: 75,
         }
     }
 
