@@ -230,8 +230,8 @@ impl Engine {
     /// Does the most urgent thing that is due, if any.
     pub(crate) fn step(&self) -> std::result::Result<Outcome, Fault> {
         self.table.poison().check()?;
-        // A drain goes from the top down; whoever flushed into a leaf before it would make that leaf
-        // be rewritten twice.
+        // A drain goes from the top down; whoever flushed into a leaf before it would make that
+        // leaf be rewritten twice.
         let is_held = self.is_held() || self.idle.is_draining();
         if self.is_paused() || (is_held && self.pressure() < 0.5) {
             return Ok(Outcome::Nothing);
