@@ -1,8 +1,8 @@
-//! What movement costs: each figure of `docs/benchmarks.md` that is about bytes and pages, not time.
+//! What movement costs: the figures of `docs/benchmarks.md` that are about bytes and pages.
 //!
 //! `cargo run --release --example movement -- WHAT [ROWS] [CACHE_MIB]`, where WHAT is `random`,
-//! `probes`, `sequential`, `trickle`, `upserts`, `range` or `deletes`. Rows have 16-byte keys and 100-byte
-//! values that cannot be compressed, so that bytes written are bytes before compression.
+//! `probes`, `sequential`, `trickle`, `upserts`, `range` or `deletes`. Rows have 16-byte keys and
+//! 100-byte values that cannot be compressed, so that bytes written are bytes before compression.
 
 use std::time::Instant;
 

@@ -199,6 +199,9 @@ pub struct TreeStats {
     pub runs: u64,
     /// The most runs on one edge.
     pub runs_most: u64,
+    /// How many edges have how many runs: entry `n` counts those with `n`, the last entry those
+    /// with more, too.
+    pub edges_by_runs: Vec<u64>,
     /// Uncompressed bytes that wait in buffers.
     pub buffered_bytes: u64,
 }
@@ -254,10 +257,18 @@ impl Database {
     }
 }
 
+/// Edges with this many runs and more are counted as one.
+const RUNS_COUNTED: usize = 16;
+
 fn count(table: &Cachetable, edge: &Edge, stats: &mut TreeStats) {
     stats.nodes += 1;
     stats.runs += edge.buffer().len() as u64;
     stats.runs_most = stats.runs_most.max(edge.buffer().len() as u64);
+    let runs = edge.buffer().len().min(RUNS_COUNTED);
+    stats.edges_by_runs.resize(RUNS_COUNTED + 1, 0);
+    if let Some(edges) = stats.edges_by_runs.get_mut(runs) {
+        *edges += 1;
+    }
     stats.buffered_bytes += edge.bytes();
     if edge.child.height() == 0 {
         stats.leaves += 1;

@@ -53,11 +53,11 @@ pub enum Need {
 
 /// What the buffer of `edge` needs.
 ///
-/// It moves when there is enough to be worth the move: pieces of [`Limits::flush_piece_bytes`] for each
-/// grandchild, or a share of a leaf. Readers' work counts up to three times the bytes, so that what
-/// is read much moves early, but never for next to nothing. Where only the count of runs presses
-/// and there is less than a quarter of enough, the newest ones are gathered instead: a trickle of
-/// small spills must not rewrite what lies below.
+/// It moves when there is enough to be worth the move: pieces of [`Limits::flush_piece_bytes`] for
+/// each grandchild, or a share of a leaf. Readers' work counts up to three times the bytes, so that
+/// what is read much moves early, but never for next to nothing. Where only the count of runs
+/// presses and there is less than a quarter of enough, the newest ones are gathered instead: a
+/// trickle of small spills must not rewrite what lies below.
 pub fn need(edge: &Edge, limits: &Limits) -> Need {
     let most = Most::of(edge, limits);
     if most.fill_percent(edge) < 100 {

@@ -30,7 +30,10 @@ impl Stats {
         if self.json {
             out.text(&(to_json(&stats)? + "\n"))?;
         } else {
-            out.text(&format!("{}\n{}\n", totals(&stats), trees(&stats)))?;
+            let tables = [totals(&stats), movement(&stats), filters(&stats), trees(&stats)];
+            for table in tables {
+                out.text(&format!("{table}\n"))?;
+            }
         }
         out.flush()?;
         db.close()?;
@@ -72,10 +75,78 @@ fn totals(stats: &sapwood::Stats) -> Table {
     table
 }
 
+fn movement(stats: &sapwood::Stats) -> Table {
+    let moved = &stats.movement;
+    let mut table = figures(["moved since the opening", ""]);
+    let rows = [
+        ("generations spilled", moved.spills),
+        ("flushes in memory", moved.flushes_in_memory),
+        ("flushes with input or output", moved.flushes_with_io),
+        ("flushes into leaves", moved.reconciles),
+        ("gathered runs", moved.gathers),
+        ("segments built", moved.segments_built),
+        ("segments adopted", moved.segments_adopted),
+        ("segments kept", moved.segments_kept),
+        ("bytes built", moved.bytes_built),
+        ("bytes dropped unread", moved.bytes_dropped),
+        ("leaf splits", moved.leaf_splits),
+        ("internal splits", moved.internal_splits),
+        ("leaf merges", moved.leaf_merges),
+        ("internal merges", moved.internal_merges),
+        ("leaves balanced", moved.leaf_balances),
+        ("internal nodes balanced", moved.internal_balances),
+        ("levels lost at the top", moved.shrinks),
+        ("leaf merges started", moved.leaf_merges_started),
+        ("leaf merges running", moved.leaf_merges_running),
+        ("leaf merges ended", moved.leaf_merges_ended),
+        ("nodes dirtied", moved.nodes_dirtied),
+        ("jobs broken off", moved.stopped),
+        ("cleaner runs", moved.cleaner_runs),
+    ];
+    for (name, figure) in rows {
+        table.add_row([name.to_owned(), figure.to_string()]);
+    }
+    let spreads = [
+        ("cleaner buffer bytes", moved.cleaner_buffer_bytes),
+        ("cleaner work bytes", moved.cleaner_work_bytes),
+    ];
+    for (name, spread) in spreads {
+        let figures = format!("{} to {}, {} in all", spread.least, spread.most, spread.total);
+        table.add_row([name.to_owned(), figures]);
+    }
+    table.add_row(["flushes by cascade depth".to_owned(), list(&moved.cascades)]);
+    table.add_row(["writers delayed, by 2^n us".to_owned(), list(&stats.write_delay)]);
+    table
+}
+
+fn list(figures: &[u64]) -> String {
+    let figures: Vec<String> = figures.iter().map(u64::to_string).collect();
+    figures.join(" ")
+}
+
+fn filters(stats: &sapwood::Stats) -> Table {
+    let mut table = figures(["filters asked", "denied", "found", "misled"]);
+    for (height, met) in stats.filters.iter().enumerate() {
+        let place = match height {
+            0 => "leaves".to_owned(),
+            height => format!("buffers at height {height}"),
+        };
+        let figures = [met.denied, met.found, met.misled];
+        if figures != [0; 3] {
+            let figures = figures.map(|figure| figure.to_string());
+            table.add_row([place].into_iter().chain(figures));
+        }
+    }
+    table
+}
+
 fn trees(stats: &sapwood::Stats) -> Table {
-    let mut table = figures(["tree", "height", "nodes", "leaves", "runs", "buffered bytes"]);
+    let columns =
+        ["tree", "height", "nodes", "leaves", "runs", "most runs on an edge", "buffered bytes"];
+    let mut table = figures(columns);
     for (name, tree) in &stats.trees {
-        let figures = [tree.height, tree.nodes, tree.leaves, tree.runs, tree.buffered_bytes];
+        let (runs, most) = (tree.runs, tree.runs_most);
+        let figures = [tree.height, tree.nodes, tree.leaves, runs, most, tree.buffered_bytes];
         let figures = figures.map(|figure| figure.to_string());
         table.add_row([name.escape_debug().to_string()].into_iter().chain(figures));
     }
