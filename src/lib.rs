@@ -79,6 +79,7 @@ pub use daemon::{Daemon, DaemonStatus};
 pub use database::Database;
 pub use error::{Error, Result};
 pub use iter::Iter;
+pub use merge::{MergeError, MergeOperator};
 pub use sapwood_cachetable::storage::{FileStorage, MemoryStorage};
 pub use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
 pub use shape::{BufferShape, GenerationShape, NodeShape, Shape, TreeShape};

@@ -27,6 +27,10 @@ use crate::policy::{Pick, weight};
 /// Bytes that idle work may write for each byte that a user wrote, the log and all moves included.
 pub const IDLE_WRITES_PER_BYTE: u64 = 20;
 
+/// What idle work may write besides, once after an opening: a little database is drained whatever
+/// it costs.
+const START_BYTES: u64 = 256 << 10;
+
 /// What idle work may still write.
 #[derive(Debug, Default)]
 pub struct Credit {
@@ -49,7 +53,8 @@ impl Credit {
     /// Gives credit for `bytes` that waited before anything was counted: less than for others,
     /// since they have been written at least once.
     pub fn grant(&self, bytes: u64) {
-        self.granted.store(bytes.saturating_mul(IDLE_WRITES_PER_BYTE / 2), Ordering::Relaxed);
+        let waiting = bytes.saturating_mul(IDLE_WRITES_PER_BYTE / 2);
+        self.granted.store(START_BYTES + waiting, Ordering::Relaxed);
     }
 
     /// Starts anew from here: what was left is forfeited.
@@ -201,12 +206,13 @@ impl Mover {
         bytes + touched + IMAGES
     }
 
-    /// The most that draining `rows` rows of `bytes` bytes out of memory would write, tree by tree.
+    /// The most that draining `rows` rows of `bytes` bytes out of memory would write, its share of
+    /// the checkpoint included that lets the log files go.
     pub fn cost_of_spill(&self, bytes: u64, rows: u64) -> u64 {
-        const FIXED: u64 = 64 << 10;
+        const SHARE: u64 = 8 << 10;
         let touched = rows.saturating_mul(self.limits.segment_bytes);
         let stored = self.table.ledger().live_bytes().saturating_mul(2);
-        FIXED + 3 * bytes + touched.min(stored)
+        SHARE + 3 * bytes + touched.min(stored)
     }
 }
 
@@ -224,7 +230,9 @@ mod tests {
         assert_eq!(credit.left(100, 1_500), 0);
         assert_eq!(credit.left(101, 1_502), 18);
         credit.grant(5);
-        assert_eq!(credit.left(100, 1_500), 50);
+        assert_eq!(credit.left(100, 1_500), 50 + START_BYTES);
+        credit.forfeit(100, 1_500);
+        assert_eq!(credit.left(100, 1_500), 0);
     }
 
     #[test]

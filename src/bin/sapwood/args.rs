@@ -107,7 +107,8 @@ impl Place {
     }
 
     fn config(&self) -> Config {
-        let config = Config::new(&self.db);
+        // A command is over soon: what it leaves waiting is for the program that lives longer.
+        let config = Config::new(&self.db).idle_share(0);
         match self.cache.cache_mib {
             Some(mib) => config.cache_mib(mib),
             None => config,
