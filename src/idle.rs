@@ -1,7 +1,7 @@
 //! Work for idle times: draining what waits, within what writes may cost.
 //!
 //! ```text
-//! nobody writes -> flush what waits, dearest last -> spill what is in memory -> again
+//! nobody writes -> flush what waits, from the top down -> spill what is in memory -> again
 //!                  until nothing waits anywhere, or nothing more can be paid for
 //! ```
 

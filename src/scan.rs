@@ -8,7 +8,7 @@
 //!
 //! A batch loads the current view, gathers rows at the reader's registered MSN, and lets go of the
 //! view before it returns: nothing but the rows is held while the user looks at them. The next
-//! batch starts by key. Batches start small and double, so that a short scan stays cheap.
+//! batch starts by key. Batches start small and grow, so that a short scan stays cheap.
 //!
 //! Where a range delete covers the next keys, everything below it is left out: a scan passes over a
 //! deleted range in one step, whatever lies there.

@@ -10,7 +10,7 @@
 //! Invariants:
 //! 1. a node's `subtree_bytes` are its `bytes`, those that wait above it, and the `subtree_bytes`
 //!    of its children;
-//! 2. a buffer's fill is 100 percent or more just when a flusher would move it.
+//! 2. a buffer's fill is 100 percent or more just when a flusher would move or gather it.
 //!
 //! It is taken from one view, so that nothing is in it twice and nothing is missed.
 

@@ -64,7 +64,7 @@ pub struct Movement {
     /// Flushes by how many flushes right before them in one go had led to them; the last entry
     /// counts all deeper ones.
     pub cascades: Vec<u64>,
-    /// Of the flushes, those into leaves.
+    /// Times that a leaf was rewritten: by flushes into it, by compactions, and to move it.
     pub reconciles: u64,
     /// Times that small runs of one buffer were made one, where they were.
     pub gathers: u64,

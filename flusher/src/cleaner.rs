@@ -22,7 +22,7 @@ use crate::edit::EdgeName;
 use crate::flush::Stop;
 use crate::forest::{JobResult, Outcome};
 use crate::mover::Mover;
-use crate::policy::{Pick, weight};
+use crate::policy::{Pick, clean_order, weight};
 
 /// Bytes that idle work may write for each byte that a user wrote, the log and all moves included.
 pub const IDLE_WRITES_PER_BYTE: u64 = 20;
@@ -78,9 +78,9 @@ pub struct Debt {
 }
 
 impl Debt {
-    /// High edges first, then heavy ones; kept in reverse, to be taken from the end.
+    /// What goes first comes to stand last, to be taken from there.
     fn order(debts: &mut [Debt]) {
-        debts.sort_by_key(|debt| (debt.height, debt.weight));
+        debts.sort_by_key(|debt| clean_order(debt.height, debt.weight));
     }
 }
 

@@ -239,15 +239,26 @@ fn is_at_an_end(bounds: &Bounds) -> bool {
     bounds.upper.is_none() || bounds.lower.is_empty()
 }
 
-/// The left one of the pair that edge `index` should be merged with: the smaller neighbour.
+/// The left one of the pair that edge `index` should be joined to: with the smaller neighbour, as
+/// far as they are in memory; with the left one where that tells nothing.
 fn left_of_pair(node: &Internal, index: usize) -> Option<usize> {
-    let size = |index: usize| node.edges().get(index).map(|edge| edge.bytes());
+    let size = |index: usize| node.edges().get(index).map(|edge| size_of_child(edge));
     let left = index.checked_sub(1).and_then(size);
     match (left, size(index + 1)) {
         (Some(left), Some(right)) if right < left => Some(index),
         (Some(_), _) => Some(index - 1),
         (None, Some(_)) => Some(index),
         (None, None) => None,
+    }
+}
+
+/// The bytes of a leaf, the edges of an internal node; the most for what is not in memory.
+fn size_of_child(edge: &Edge) -> u64 {
+    let resident = edge.child.peek();
+    match resident.as_ref().map(|resident| &resident.node) {
+        Some(Node::Leaf(run)) => run.bytes(),
+        Some(Node::Internal(node)) => node.edges().len() as u64,
+        None => u64::MAX,
     }
 }
 

@@ -118,15 +118,14 @@ fn each_way_to_pick_has_its_edge() {
     let table = table();
     let limits = Limits::tiny();
     let light = vec![run_at(&table, &["a"], 1)];
-    let many = vec![run_at(&table, &["c"], 1), run_at(&table, &["d"], 2)];
+    let many = vec![big_run(&table, "c", 1), big_run(&table, "d", 2)];
     let due: Vec<_> = (1..5).map(|msn| big_run(&table, "f", msn)).collect();
     let four = node(&["b", "e", "g"], vec![light, many, due, vec![]]);
     let all = Bounds::all();
     let chosen = |way| pick(&four, &all, way, &limits);
     assert_eq!(chosen(Pick::Due), Some(2));
-    assert_eq!(chosen(Pick::Heaviest), Some(2));
     four.edge(1).charge_work(1 << 20);
-    assert_eq!(chosen(Pick::Heaviest), Some(1), "readers' work weighs like bytes");
+    assert_eq!(chosen(Pick::Due), Some(1), "readers' work weighs like bytes");
     assert_eq!(chosen(Pick::Toward(b"h")), Some(3));
     assert_eq!(chosen(Pick::Within(&all)), Some(0));
     let late = Bounds { lower: Key::from(&b"g"[..]), upper: None };
@@ -149,7 +148,7 @@ fn many_small_runs_are_gathered_and_much_is_flushed() {
     assert_eq!(need(&edge(behind_a_large_one), &wide), Need::Gather(1));
     let large: Vec<_> = (1..5).map(|msn| big_run(&table, "a", msn)).collect();
     assert_eq!(need(&edge(large), &limits), Need::Flush);
-    let read = edge(vec![big_run(&table, "a", 1)]);
+    let read = edge(vec![big_run(&table, "a", 1), big_run(&table, "b", 2)]);
     assert_eq!(need(&read, &limits), Need::Nothing);
     read.charge_work(1 << 20);
     assert_eq!(need(&read, &limits), Need::Flush, "what is read much moves early");
