@@ -12,9 +12,9 @@ use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::{Msn, Op, Storage, Version};
 
-use crate::flush::Stop;
 use crate::limits::Limits;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
+use crate::stop::Stop;
 
 /// Some runs in memory whose keys interleave, to be merged into one.
 pub struct MergeBench {

@@ -19,10 +19,10 @@ use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::Bounds;
 
 use crate::edit::EdgeName;
-use crate::flush::Stop;
 use crate::forest::{JobResult, Outcome};
 use crate::mover::Mover;
 use crate::policy::{Pick, clean_order, weight};
+use crate::stop::Stop;
 
 /// Bytes that idle work may write for each byte that a user wrote, the log and all moves included.
 pub const IDLE_WRITES_PER_BYTE: u64 = 20;

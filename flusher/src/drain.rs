@@ -15,11 +15,11 @@ use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::segment::{Content, Key};
 
 use crate::edit::EdgeName;
-use crate::flush::Stop;
+use crate::effort::Effort;
 use crate::forest::{JobResult, Outcome};
 use crate::mover::Mover;
 use crate::policy::{Pick, pick};
-use crate::reconcile::Effort;
+use crate::stop::Stop;
 
 /// A stretch of a tree that is drained from left to right.
 #[derive(Clone, Debug)]

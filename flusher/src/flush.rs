@@ -13,87 +13,21 @@
 //! A flush cascades: it goes on below for as long as its [`Pick`] finds an edge there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use sapwood_cachetable::{Fault, StepPoint};
-use sapwood_serialize::fold::{Floor, Horizon, Rules, fold};
+use sapwood_serialize::Tombstones;
+use sapwood_serialize::fold::{Floor, fold};
 use sapwood_serialize::node::{Edge, Internal, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
-use sapwood_serialize::{Msn, Operator, Tombstones};
 
 use crate::edit::{Above, EdgeName, Edit, Refused, Replacement};
-use crate::forest::{JobResult, Outcome};
+use crate::forest::{Forest, JobResult, Outcome};
 use crate::groups::{Group, groups};
 use crate::mover::Mover;
 use crate::policy::{Pick, pick};
 use crate::segment_writer::{Draft, SegmentWriter, Space};
-
-/// Whether a job should break off because something else is more urgent.
-#[derive(Clone, Copy, Debug)]
-pub struct Stop<'a>(Option<&'a AtomicBool>);
-
-impl<'a> Stop<'a> {
-    /// It never does.
-    pub const NEVER: Stop<'static> = Stop(None);
-
-    /// It does when `flag` is raised.
-    pub fn when(flag: &'a AtomicBool) -> Stop<'a> {
-        Stop(Some(flag))
-    }
-
-    /// [`Fault::Stopped`] when it should.
-    pub fn check(self) -> Result<(), Fault> {
-        match self.0 {
-            Some(flag) if flag.load(Ordering::Relaxed) => Err(Fault::Stopped),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The oldest runs of an edge, taken to be moved.
-pub(crate) struct Taken {
-    pub(crate) edge: Arc<Edge>,
-    pub(crate) bounds: Bounds,
-    pub(crate) horizon: Horizon,
-    pub(crate) operator: Option<Operator>,
-    /// The range deletes of all runs.
-    pub(crate) covers: Tombstones,
-}
-
-impl Taken {
-    pub(crate) fn runs(&self) -> &[Arc<Run>] {
-        self.edge.buffer()
-    }
-
-    /// What decides which versions stay when they come to lie on `floor`.
-    pub(crate) fn rules(&self, floor: Floor) -> Rules<'_> {
-        Rules { horizon: &self.horizon, floor, operator: self.operator.as_ref() }
-    }
-
-    /// No message in the runs is older.
-    pub(crate) fn oldest(&self) -> Msn {
-        self.runs().iter().map(|run| run.oldest()).min().unwrap_or_default()
-    }
-
-    /// No message in the runs is newer.
-    pub(crate) fn newest(&self) -> Msn {
-        self.runs().iter().map(|run| run.newest()).max().unwrap_or_default()
-    }
-
-    /// Whether the oldest runs of `current` are still the ones that were taken: under the claim
-    /// nobody else removes any, so it is enough to look at them.
-    pub(crate) fn is_still_on(&self, current: &Edge) -> bool {
-        let mut pairs = self.runs().iter().zip(current.buffer());
-        current.buffer().len() >= self.runs().len()
-            && pairs.all(|(taken, there)| Arc::ptr_eq(taken, there))
-    }
-
-    /// Whether something that the move needs is not in memory.
-    fn needs_io(&self, leaf: Option<&Run>) -> bool {
-        let parts = self.edge.segments().chain(leaf.into_iter().flat_map(Run::segments));
-        parts.into_iter().any(|part| part.segment.peek().is_none())
-    }
-}
+use crate::stop::Stop;
+use crate::taken::Taken;
 
 impl Mover {
     /// Moves the buffer of the edge `name` one level down, and goes on below as `way` says. `Done`
@@ -178,7 +112,7 @@ impl Mover {
         name: &EdgeName,
         edge: Arc<Edge>,
         bounds: Bounds,
-        forest: &crate::forest::Forest,
+        forest: &Forest,
     ) -> Taken {
         let operator = forest.trees.get(&name.tree).and_then(|tree| tree.operator.clone());
         let covers = Tombstones::merged(edge.buffer().iter().map(|run| run.tombstones()));

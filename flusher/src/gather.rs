@@ -14,11 +14,12 @@ use sapwood_serialize::node::Edge;
 use sapwood_serialize::run::Run;
 
 use crate::edit::{Above, EdgeName, Refused, Replacement};
-use crate::flush::{Stop, Taken};
 use crate::forest::{JobResult, Outcome};
 use crate::mover::Mover;
 use crate::remedy::{Need, need};
 use crate::segment_writer::Draft;
+use crate::stop::Stop;
+use crate::taken::Taken;
 
 impl Mover {
     /// Makes one run of the small ones on the edge `name`, if they still should be one.

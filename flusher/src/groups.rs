@@ -16,7 +16,7 @@ use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::{Msn, Tombstone};
 
-use crate::flush::Taken;
+use crate::taken::Taken;
 
 /// One reference and where it comes from: 0 is the leaf, then the buffer's runs, oldest first.
 #[derive(Clone)]

@@ -23,13 +23,13 @@ use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
 
 use crate::edit::{Above, EdgeName, Edit, Refused, Replacement};
-use crate::flush::Stop;
 use crate::forest::{Forest, JobResult, Outcome};
 use crate::limits::Limits;
 use crate::mover::Mover;
 use crate::policy::{Pick, weight};
 use crate::reconcile::{Cut, cut_into_leaves, divide};
 use crate::split::pivot_to_split;
+use crate::stop::Stop;
 
 /// What was made of two siblings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

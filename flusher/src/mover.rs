@@ -11,10 +11,10 @@ use crate::claims::Claims;
 use crate::counters::MoverCounters;
 use crate::due::{Due, Task};
 use crate::edit::{EdgeName, Edit, Refused};
-use crate::flush::Stop;
 use crate::forest::{Forest, JobResult, Outcome, Views};
 use crate::limits::Limits;
 use crate::policy::Pick;
+use crate::stop::Stop;
 
 /// Spills, flushes and restructures; every method may be called from any thread.
 pub struct Mover {

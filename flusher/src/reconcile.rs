@@ -21,12 +21,13 @@ use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::{Content, Key};
 
 use crate::edit::{Above, EdgeName, Edit, Refused, Replacement};
-use crate::flush::{Stop, Taken};
+use crate::effort::Effort;
 use crate::forest::{JobResult, Outcome};
 use crate::groups::{Group, groups};
 use crate::mover::Mover;
-use crate::relocate::FarOut;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
+use crate::stop::Stop;
+use crate::taken::Taken;
 
 impl Mover {
     pub(crate) fn reconcile(
@@ -135,17 +136,6 @@ impl Mover {
         }
         Ok(())
     }
-}
-
-/// How much of a leaf is gone through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effort {
-    /// What the buffer overlaps.
-    Needed,
-    /// Besides that, whatever may hold old versions or operands.
-    Thorough,
-    /// Besides that, what lies far out in the file.
-    Beyond(FarOut),
 }
 
 /// No message of the leaf and what comes into it is older.

@@ -6,28 +6,13 @@ use std::sync::Arc;
 use sapwood_cachetable::Fault;
 use sapwood_serialize::TreeId;
 use sapwood_serialize::node::{Edge, Node};
-use sapwood_serialize::run::{Bounds, Run};
+use sapwood_serialize::run::Bounds;
 
 use crate::edit::{Above, EdgeName, Replacement};
-use crate::flush::Stop;
+use crate::effort::{Effort, FarOut};
 use crate::forest::Outcome;
 use crate::mover::Mover;
-use crate::reconcile::Effort;
-
-/// What lies at or behind this offset is to move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FarOut(pub u64);
-
-impl FarOut {
-    fn has_rows_of(self, leaf: &Run) -> bool {
-        leaf.segments().iter().any(|part| self.has(part.segment.place().map(|at| at.extent.offset)))
-    }
-
-    /// Whether something at `offset` is to move; what has no place yet gets a good one anyway.
-    pub fn has(self, offset: Option<u64>) -> bool {
-        offset.is_some_and(|offset| offset >= self.0)
-    }
-}
+use crate::stop::Stop;
 
 impl Mover {
     /// Gives every node and leaf segment that lies far out a new image, to be written by the next

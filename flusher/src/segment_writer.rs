@@ -15,8 +15,8 @@ use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
 use sapwood_serialize::{Filter, Msn, Op, Page, PageBuilder, Version};
 
-use crate::flush::Stop;
 use crate::limits::Limits;
+use crate::stop::Stop;
 
 /// Segments that a job has built and nobody else knows of. What of them was written is given back
 /// when the draft is dropped unpublished.

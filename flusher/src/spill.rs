@@ -26,10 +26,10 @@ use sapwood_serialize::segment::Key;
 use sapwood_serialize::{GenerationId, Msn, Tombstones, TreeId};
 
 use crate::edit::{Above, Edit, Refused};
-use crate::flush::Stop;
 use crate::forest::{JobResult, Outcome};
 use crate::mover::Mover;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
+use crate::stop::Stop;
 
 /// What a spill needs to know of a generation.
 pub trait Generation {

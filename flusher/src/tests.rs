@@ -15,13 +15,13 @@ use sapwood_serialize::segment::Key;
 use sapwood_serialize::{BlockId, Meter, Msn, Op, Storage, TreeId, Version};
 
 use crate::edit::Edit;
-use crate::flush::Stop;
 use crate::forest::Forest;
 use crate::limits::Limits;
 use crate::policy::{Pick, pick};
 use crate::reconcile::{Cut, cut_into_leaves};
 use crate::remedy::{Need, Remedy, need, remedy};
 use crate::segment_writer::{Draft, SegmentWriter, Space};
+use crate::stop::Stop;
 
 fn table() -> Cachetable {
     let storage = MemoryStorage::new();

@@ -7,6 +7,7 @@
 
 pub mod blob;
 pub mod block_table_image;
+mod bounds;
 pub mod catalog_image;
 mod charge;
 mod checksum;

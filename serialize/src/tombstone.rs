@@ -14,8 +14,8 @@
 
 use std::sync::Arc;
 
+use crate::bounds::Bounds;
 use crate::fold::Horizon;
-use crate::run::Bounds;
 use crate::segment::Key;
 use crate::{Msn, Violation};
 
