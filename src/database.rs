@@ -191,13 +191,15 @@ impl Database {
 
     /// Moves everything into the trees and makes it the state that the next opening finds, without
     /// a replay. Writes go on meanwhile. Costs the writing of what is not on disk yet, and two
-    /// syncs.
+    /// syncs. Range deletes move on to where they let rows go unread, so that the space of what was
+    /// removed so is free after it; where it leaves little in a large file, the file is shortened.
     ///
     /// # Errors
     /// When the disk is full (the previous checkpoint stays), or a write or sync fails.
     pub fn checkpoint(&self) -> Result<()> {
         self.engine().check_open()?;
         self.engine().spill_all()?;
+        self.engine().let_go()?;
         Ok(self.engine().checkpoint_step(Session::Open)?)
     }
 

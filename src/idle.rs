@@ -214,6 +214,11 @@ impl Engine {
         self.finish_due()
     }
 
+    /// Moves range deletes to where they let space go.
+    pub(crate) fn let_go(&self) -> Result<()> {
+        self.repeat(&mut || self.mover.let_go())
+    }
+
     /// Drains a stretch and goes through its leaves.
     pub(crate) fn compact(&self, tree: TreeId, bounds: &Bounds) -> Result<()> {
         self.drain(&[(tree, bounds.clone())])?;

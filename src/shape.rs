@@ -168,7 +168,7 @@ impl Walk<'_> {
                 shape.fill_percent = percent(shape.children.len() as u64, fanout);
             }
         }
-        shape.buffer = buffer(edge, self.limits);
+        shape.buffer = buffer(edge, bounds, self.limits);
         let below = shape.children.iter().map(|child| child.subtree_bytes);
         // Saturating, since the numbers come from disk.
         shape.subtree_bytes =
@@ -177,9 +177,9 @@ impl Walk<'_> {
     }
 }
 
-fn buffer(edge: &Edge, limits: &Limits) -> BufferShape {
+fn buffer(edge: &Edge, bounds: &Bounds, limits: &Limits) -> BufferShape {
     let (runs, bytes) = (edge.buffer().len() as u64, edge.bytes());
-    BufferShape { runs, bytes, fill_percent: fill_percent(edge, limits) }
+    BufferShape { runs, bytes, fill_percent: fill_percent(edge, bounds, limits) }
 }
 
 /// Rounded down, so that 100 means all of it.
@@ -234,7 +234,7 @@ mod tests {
             height = height.max(shape.trees[0].top.height);
             pairs(&db, &top, &shape.trees[0].top, &mut |edge, node| {
                 let full = node.buffer.fill_percent >= 100;
-                let needs = need(edge, db.engine().mover.limits()) != Need::Nothing;
+                let needs = need(edge, &Bounds::all(), db.engine().mover.limits()) != Need::Nothing;
                 assert_eq!(full, needs, "{node:?}");
                 due += usize::from(full);
                 waiting += usize::from(!full && node.buffer.bytes > 0);

@@ -12,6 +12,8 @@ use crate::edit::EdgeName;
 pub enum Task {
     /// Move this edge's buffer down.
     Flush(EdgeName),
+    /// Move this edge's buffer down, because range deletes in it let something go.
+    LetGo(EdgeName),
     /// Make one run of the small ones on this edge.
     Gather(EdgeName),
     /// Look at the node below this edge, and see to what it needs.
@@ -27,6 +29,9 @@ pub const URGENT: u64 = 1 << 62;
 struct Queues {
     /// By node; the weight decides who goes first.
     flushes: BTreeMap<BlockId, (u64, EdgeName)>,
+    deletes: BTreeMap<BlockId, EdgeName>,
+    /// How many of those were taken and are not done.
+    letting_go: usize,
     gathers: BTreeMap<BlockId, EdgeName>,
     leaf_merges: BTreeMap<BlockId, EdgeName>,
     tends: VecDeque<EdgeName>,
@@ -41,6 +46,18 @@ impl Queues {
         let block =
             heaviest.filter(|(_, (weight, _))| *weight >= least).map(|(block, _)| *block)?;
         self.flushes.remove(&block).map(|(_, name)| Task::Flush(name))
+    }
+
+    fn take_look(&mut self) -> Option<Task> {
+        let name = self.tends.pop_front()?;
+        self.tended.remove(&name.block);
+        Some(Task::Tend(name))
+    }
+
+    fn take_delete(&mut self) -> Option<Task> {
+        let (_, name) = self.deletes.pop_first()?;
+        self.letting_go += 1;
+        Some(Task::LetGo(name))
     }
 }
 
@@ -57,6 +74,11 @@ impl Due {
     /// Enters a flush of `weight`, or makes the one that waits as heavy.
     pub fn flush(&self, name: EdgeName, weight: u64) {
         self.0.lock().flushes.insert(name.block, (weight, name));
+    }
+
+    /// Enters a flush that lets something go.
+    pub fn let_go(&self, name: EdgeName) {
+        self.0.lock().deletes.insert(name.block, name);
     }
 
     /// Enters a gathering.
@@ -81,6 +103,7 @@ impl Due {
     pub fn again(&self, task: Task) {
         match task {
             Task::Flush(name) => self.flush(name, 0),
+            Task::LetGo(name) => self.let_go(name),
             Task::Gather(name) => self.gather(name),
             Task::Tend(name) => self.tend(name),
             Task::MergeLeaf(name) => self.merge_leaf(name),
@@ -88,15 +111,15 @@ impl Due {
     }
 
     /// Takes what should be done first: what holds writers up; looks, which are cheap and find the
-    /// rest; the heaviest flush; gatherings; leaf merges, which can wait longest.
+    /// rest; what lets space go; the heaviest flush; gatherings; leaf merges, which can wait
+    /// longest. To be told when it is [`done`](Due::done).
     pub fn next(&self) -> Option<Task> {
         let mut queues = self.0.lock();
-        if let Some(urgent) = queues.take_flush(URGENT) {
-            return Some(urgent);
-        }
-        if let Some(name) = queues.tends.pop_front() {
-            queues.tended.remove(&name.block);
-            return Some(Task::Tend(name));
+        let queues = &mut *queues;
+        let urgent = queues.take_flush(URGENT);
+        let space = || queues.take_look().or_else(|| queues.take_delete());
+        if let Some(task) = urgent.or_else(space) {
+            return Some(task);
         }
         if let Some(flush) = queues.take_flush(0) {
             return Some(flush);
@@ -107,10 +130,28 @@ impl Due {
         queues.leaf_merges.pop_first().map(|(_, name)| Task::MergeLeaf(name))
     }
 
+    /// Takes what lets space go, and looks that may find more of it.
+    pub fn next_to_let_go(&self) -> Option<Task> {
+        let mut queues = self.0.lock();
+        queues.take_look().or_else(|| queues.take_delete())
+    }
+
+    /// A task was done, and what it led to is entered.
+    pub fn done(&self, task: &Task) {
+        if matches!(task, Task::LetGo(_)) {
+            self.0.lock().letting_go -= 1;
+        }
+    }
+
+    /// Whether somebody is at work letting space go.
+    pub fn is_letting_go(&self) -> bool {
+        self.0.lock().letting_go > 0
+    }
+
     /// How many tasks wait.
     pub fn waiting(&self) -> usize {
         let queues = self.0.lock();
-        let flushes = queues.flushes.len() + queues.gathers.len();
+        let flushes = queues.flushes.len() + queues.gathers.len() + queues.deletes.len();
         flushes + queues.tends.len() + queues.leaf_merges.len()
     }
 }
@@ -137,13 +178,15 @@ mod tests {
         due.tend(name(5));
         due.tend(name(5));
         due.flush(name(6), URGENT);
-        assert_eq!(due.waiting(), 6);
+        due.let_go(name(7));
+        assert_eq!(due.waiting(), 7);
         let order: Vec<Task> = std::iter::from_fn(|| due.next()).collect();
         assert_eq!(
             order,
             [
                 Task::Flush(name(6)),
                 Task::Tend(name(5)),
+                Task::LetGo(name(7)),
                 Task::Flush(name(4)),
                 Task::Flush(name(3)),
                 Task::Gather(name(2)),

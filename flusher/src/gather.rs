@@ -27,7 +27,9 @@ impl Mover {
         let Some(_claim) = self.claims.take(name.block) else { return Ok(Outcome::Busy) };
         let forest = self.views.forest();
         let Some((edge, bounds)) = self.find(&forest, name)? else { return Ok(Outcome::Nothing) };
-        let Need::Gather(first) = need(&edge, &self.limits) else { return Ok(Outcome::Nothing) };
+        let Need::Gather(first) = need(&edge, &bounds, &self.limits) else {
+            return Ok(Outcome::Nothing);
+        };
         self.table.steps().reach(StepPoint::GatherBegun)?;
         let newest = Arc::new(edge.without_oldest(first));
         let taken = self.take(name, newest, bounds, &forest);

@@ -9,6 +9,7 @@ pub mod bench_support;
 mod claims;
 mod cleaner;
 mod counters;
+mod deletes;
 mod drain;
 mod due;
 pub mod edit;

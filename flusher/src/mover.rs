@@ -66,28 +66,31 @@ impl Mover {
     /// it is put back for later.
     pub fn step(&self) -> JobResult {
         while let Some(task) = self.due.next() {
-            let done = match &task {
-                Task::Flush(name) => self.flush(name, Pick::Due, Stop::NEVER),
-                Task::Gather(name) => self.gather(name),
-                Task::Tend(name) => self.tend(name),
-                Task::MergeLeaf(name) => self.merge_leaf(name),
-            };
-            match done {
-                Ok(Outcome::Nothing) => {}
-                Ok(Outcome::Busy) => {
-                    self.due.again(task);
-                    return Ok(Outcome::Busy);
-                }
-                Ok(Outcome::Done) => return Ok(Outcome::Done),
-                Err(fault) => {
-                    if fault.is_retryable() {
-                        self.due.again(task);
-                    }
-                    return Err(fault);
-                }
+            match self.run(task)? {
+                Outcome::Nothing => {}
+                outcome => return Ok(outcome),
             }
         }
         Ok(Outcome::Nothing)
+    }
+
+    /// Does what a task says; what cannot be done now is put back.
+    pub(crate) fn run(&self, task: Task) -> JobResult {
+        let outcome = match &task {
+            Task::Flush(name) | Task::LetGo(name) => self.flush(name, Pick::Due, Stop::NEVER),
+            Task::Gather(name) => self.gather(name),
+            Task::Tend(name) => self.tend(name),
+            Task::MergeLeaf(name) => self.merge_leaf(name),
+        };
+        self.due.done(&task);
+        let is_put_off = match &outcome {
+            Ok(outcome) => *outcome == Outcome::Busy,
+            Err(fault) => fault.is_retryable(),
+        };
+        if is_put_off {
+            self.due.again(task);
+        }
+        outcome
     }
 
     /// Runs `make` on the current view under the publish mutex until it is made or stale.

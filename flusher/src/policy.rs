@@ -41,7 +41,9 @@ pub fn pick(node: &Internal, bounds: &Bounds, pick: Pick<'_>, limits: &Limits) -
     match pick {
         Pick::Due => {
             let edges = node.edges().iter().enumerate();
-            let due = edges.filter(|(_, edge)| need(edge, limits) == Need::Flush);
+            let due = edges.filter(|(index, edge)| {
+                need(edge, &node.bounds_of(*index, bounds), limits) == Need::Flush
+            });
             due.max_by_key(|(_, edge)| weight(edge)).map(|(index, _)| index)
         }
         Pick::Toward(key) => Some(node.index_of(key)),

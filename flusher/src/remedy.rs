@@ -1,7 +1,9 @@
 //! What a node or an edge needs: decided here, as values, done elsewhere.
 
 use sapwood_serialize::node::{Edge, Node};
+use sapwood_serialize::run::Bounds;
 
+use crate::deletes::lets_go;
 use crate::limits::Limits;
 
 /// What should be done to a node.
@@ -58,7 +60,12 @@ pub enum Need {
 /// what is read much moves early, but never for next to nothing. Where only the count of runs
 /// presses and there is less than a quarter of enough, the newest ones are gathered instead: a
 /// trickle of small spills must not rewrite what lies below.
-pub fn need(edge: &Edge, limits: &Limits) -> Need {
+///
+/// Range deletes that let something go unread move at once.
+pub fn need(edge: &Edge, bounds: &Bounds, limits: &Limits) -> Need {
+    if lets_go(edge, bounds) {
+        return Need::Flush;
+    }
     let most = Most::of(edge, limits);
     if most.fill_percent(edge) < 100 {
         return Need::Nothing;
@@ -71,8 +78,9 @@ pub fn need(edge: &Edge, limits: &Limits) -> Need {
 }
 
 /// How much of what makes it move is in the buffer of `edge`: from 100 on it needs something.
-pub fn fill_percent(edge: &Edge, limits: &Limits) -> u64 {
-    Most::of(edge, limits).fill_percent(edge)
+pub fn fill_percent(edge: &Edge, bounds: &Bounds, limits: &Limits) -> u64 {
+    let percent = Most::of(edge, limits).fill_percent(edge);
+    if lets_go(edge, bounds) { percent.max(100) } else { percent }
 }
 
 /// What a buffer holds before it needs something.

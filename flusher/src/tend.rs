@@ -7,6 +7,7 @@ use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::segment::Key;
 
+use crate::deletes::lets_go;
 use crate::due::URGENT;
 use crate::edit::EdgeName;
 use crate::forest::{JobResult, Outcome};
@@ -20,7 +21,7 @@ impl Mover {
     pub(crate) fn tend(&self, name: &EdgeName) -> JobResult {
         let forest = self.views.forest();
         let Some((edge, bounds)) = self.find(&forest, name)? else { return Ok(Outcome::Nothing) };
-        self.enter(name, &edge);
+        self.enter(name, &edge, &bounds);
         if edge.child.height() == 0 && edge.child.peek().is_none() {
             return Ok(Outcome::Nothing);
         }
@@ -46,9 +47,10 @@ impl Mover {
     fn enter_edges(&self, name: &EdgeName, bounds: &Bounds, node: &Node) {
         let Node::Internal(internal) = node else { return };
         for (index, edge) in internal.edges().iter().enumerate() {
-            let key = internal.bounds_of(index, bounds).lower;
+            let bounds = internal.bounds_of(index, bounds);
+            let key = bounds.lower.clone();
             let below = EdgeName { tree: name.tree, key, block: edge.child.block() };
-            self.enter(&below, edge);
+            self.enter(&below, edge, &bounds);
             if self.is_small_leaf(edge) {
                 self.due.merge_leaf(below);
             }
@@ -63,10 +65,11 @@ impl Mover {
     }
 
     /// Enters what the buffer of the edge `name` needs.
-    fn enter(&self, name: &EdgeName, edge: &Edge) {
-        match need(edge, &self.limits) {
+    fn enter(&self, name: &EdgeName, edge: &Edge, bounds: &Bounds) {
+        match need(edge, bounds, &self.limits) {
             Need::Nothing => {}
             Need::Gather(_) => self.due.gather(name.clone()),
+            Need::Flush if lets_go(edge, bounds) => self.due.let_go(name.clone()),
             Need::Flush if edge.buffer().len() >= self.limits.runs_hard => {
                 self.due.flush(name.clone(), URGENT + edge.buffer().len() as u64);
             }

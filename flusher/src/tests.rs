@@ -140,22 +140,26 @@ fn many_small_runs_are_gathered_and_much_is_flushed() {
     let limits = Limits::tiny();
     let small: Vec<_> = (1..6).map(|msn| run_at(&table, &["a"], msn)).collect();
     let edge = |buffer| Edge::new(child(1, Node::Leaf(Run::default())), buffer);
-    assert_eq!(need(&edge(small[..3].to_vec()), &limits), Need::Nothing);
-    assert_eq!(need(&edge(small[..4].to_vec()), &limits), Need::Gather(0));
+    assert_eq!(need(&edge(small[..3].to_vec()), &Bounds::all(), &limits), Need::Nothing);
+    assert_eq!(need(&edge(small[..4].to_vec()), &Bounds::all(), &limits), Need::Gather(0));
     let mut behind_a_large_one = vec![big_run(&table, "a", 1)];
     behind_a_large_one.extend((2..6).map(|msn| run_at(&table, &["a"], msn)));
     let wide = Limits { leaf_bytes: 1 << 20, ..limits };
-    assert_eq!(need(&edge(behind_a_large_one), &wide), Need::Gather(1));
+    assert_eq!(need(&edge(behind_a_large_one), &Bounds::all(), &wide), Need::Gather(1));
     let large: Vec<_> = (1..5).map(|msn| big_run(&table, "a", msn)).collect();
-    assert_eq!(need(&edge(large), &limits), Need::Flush);
+    assert_eq!(need(&edge(large), &Bounds::all(), &limits), Need::Flush);
     let read = edge(vec![big_run(&table, "a", 1), big_run(&table, "b", 2)]);
-    assert_eq!(need(&read, &limits), Need::Nothing);
+    assert_eq!(need(&read, &Bounds::all(), &limits), Need::Nothing);
     read.charge_work(1 << 20);
-    assert_eq!(need(&read, &limits), Need::Flush, "what is read much moves early");
+    assert_eq!(need(&read, &Bounds::all(), &limits), Need::Flush, "what is read much moves early");
     let mut interleaved = small[..4].to_vec();
     interleaved[0] =
         Arc::new(Run::new(small[0].segments().to_vec(), Msn::from_raw(1), Msn::from_raw(3)));
-    assert_ne!(need(&edge(interleaved), &limits), Need::Gather(1), "the MSNs would overlap");
+    assert_ne!(
+        need(&edge(interleaved), &Bounds::all(), &limits),
+        Need::Gather(1),
+        "the MSNs would overlap"
+    );
 }
 
 #[test]

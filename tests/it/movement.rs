@@ -205,3 +205,26 @@ fn work_broken_off_at_any_point_leaves_the_tree_as_it_was() {
         db.verify().unwrap();
     }
 }
+
+#[test]
+fn a_range_delete_gives_space_back_with_the_next_checkpoint() {
+    for background in [Background::Manual, Background::Threads(2)] {
+        let db = Config::in_memory().cache_mib(8).idle_share(0).background(background);
+        let db = db.open().unwrap();
+        load_long(&db, 100_000);
+        db.daemon().drain().unwrap();
+        db.checkpoint().unwrap();
+        let full = db.stats();
+        db.tree("t").unwrap().remove_range("key-2".."key-8").unwrap();
+        db.checkpoint().unwrap();
+        let left = db.stats();
+        assert!(
+            left.live_bytes < full.live_bytes * 6 / 10,
+            "{} {}",
+            full.live_bytes,
+            left.live_bytes
+        );
+        assert!(left.movement.bytes_dropped > full.live_bytes / 3, "{left:?}");
+        db.verify().unwrap();
+    }
+}
