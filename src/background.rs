@@ -130,6 +130,7 @@ impl Work for Sweeper {
         let start = self.engine.table.now();
         match self.engine.clean_step() {
             Ok(Cleaned::Flushed) => {
+                self.engine.set_met(None);
                 Next::Wait(self.rest(self.engine.table.now().saturating_sub(start)))
             }
             Ok(Cleaned::Busy) => Next::Wait(QUIET / 10),

@@ -13,6 +13,7 @@ use sapwood_serialize::run::Run;
 use sapwood_serialize::{Operator, TreeId};
 
 use crate::merge;
+use crate::throttle::value_bytes_max;
 use crate::view::{View, ViewCell};
 
 /// The catalog of the current view, to be changed.
@@ -49,7 +50,7 @@ impl Catalog<'_> {
 
     /// Notes which operator a tree has; a built-in one is then at hand. The first one stays.
     pub(crate) fn name_operator(self, tree: TreeId, name: &OperatorName) {
-        let operator = merge::built_in(name);
+        let operator = merge::built_in(name).map(|operator| self.limited(&operator));
         self.change(tree, &mut |known| {
             if known.options.operator.is_some() {
                 return;
@@ -62,9 +63,15 @@ impl Catalog<'_> {
 
     /// Gives a tree the operator that it was declared with.
     pub(crate) fn set_operator(self, tree: TreeId, operator: &Operator) {
+        let operator = &self.limited(operator);
         self.change(tree, &mut |known| {
             known.operator.get_or_insert_with(|| operator.clone());
         });
+    }
+
+    /// The operator with the limit that values have here.
+    pub(crate) fn limited(self, operator: &Operator) -> Operator {
+        operator.limited_to(value_bytes_max(self.table))
     }
 
     /// Changes what is known of a tree besides its nodes.

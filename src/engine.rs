@@ -439,6 +439,10 @@ impl Engine {
     fn close_files(&self) -> std::result::Result<(), Fault> {
         // Whoever leads now is waited for; whoever comes later is refused.
         self.line.lead(|| ());
+        // Whoever drains on a thread of its own finds the database closed at its next step.
+        while self.idle.has_users() {
+            self.bell.wait(Duration::from_millis(1));
+        }
         self.table.poison().check()?;
         if self.panicked.lock().is_some() {
             return Ok(());

@@ -34,18 +34,21 @@ pub(crate) struct Idle {
     is_running: AtomicBool,
     /// How many drains were asked for and are under way.
     drains: AtomicUsize,
+    /// How many callers are at work on their own threads.
+    users: AtomicUsize,
     /// Raised by a writer: the running piece is broken off.
     stop: AtomicBool,
     /// Whether credit was given for what waited when the database was opened.
     is_granted: AtomicBool,
-    /// At so many user bytes there was nothing left to be done, until there are so many.
+    /// There was nothing left to be done, until something happens.
     settled: Mutex<Option<Settled>>,
 }
 
 #[derive(Clone, Copy)]
 struct Settled {
-    user_bytes: u64,
+    /// Until users have written so many bytes,
     until: u64,
+    /// or something was moved.
     moved: u64,
 }
 
@@ -57,6 +60,7 @@ impl Idle {
             credit: Credit::default(),
             is_running: AtomicBool::new(false),
             drains: AtomicUsize::new(0),
+            users: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             is_granted: AtomicBool::new(false),
             settled: Mutex::new(Rank::Storage, None),
@@ -68,6 +72,15 @@ impl Idle {
         self.drains.load(Ordering::Acquire) > 0
     }
 
+    fn enter(&self) -> Counted<'_> {
+        Counted::enter(&self.users)
+    }
+
+    /// Whether a caller is draining or compacting on a thread of its own.
+    pub(crate) fn has_users(&self) -> bool {
+        self.users.load(Ordering::Acquire) > 0
+    }
+
     /// A writer has come: what runs is broken off.
     pub(crate) fn yield_to_writer(&self) {
         if self.is_running.load(Ordering::Relaxed) {
@@ -76,19 +89,26 @@ impl Idle {
     }
 }
 
-/// While it lives, a drain is under way.
-struct Draining<'a>(&'a Idle);
+/// While it lives, a count is one higher.
+struct Counted<'a>(&'a AtomicUsize);
 
-impl Drop for Draining<'_> {
+impl Counted<'_> {
+    fn enter(count: &AtomicUsize) -> Counted<'_> {
+        count.fetch_add(1, Ordering::AcqRel);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.drains.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl Engine {
     /// Does a piece of idle work, broken off when a writer comes.
     pub(crate) fn clean_step(&self) -> std::result::Result<Cleaned, Fault> {
-        let is_held = self.is_held() || self.idle.is_draining();
+        let is_held = self.is_paused() || self.is_held() || self.idle.is_draining();
         if self.idle.share == 0 || is_held || self.is_settled_for_now() {
             return Ok(Cleaned::Nothing);
         }
@@ -160,7 +180,7 @@ impl Engine {
 
     fn settle(&self, user_bytes: u64, more: u64) {
         let (until, moved) = (user_bytes + more.max(1), self.moved());
-        *self.idle.settled.lock() = Some(Settled { user_bytes, until, moved });
+        *self.idle.settled.lock() = Some(Settled { until, moved });
     }
 
     /// Whether nothing has happened since there was nothing to do.
@@ -188,11 +208,7 @@ impl Engine {
 
     /// Whether all background work is done that can be done now.
     pub(crate) fn is_idle(&self) -> bool {
-        let user = self.counters.user_bytes.get();
-        let settled = *self.idle.settled.lock();
-        let is_clean = self.idle.share == 0
-            || settled.is_some_and(|at| at.user_bytes == user && at.moved == self.moved());
-        is_clean
+        (self.idle.share == 0 || self.is_settled_for_now())
             && self.mover.waiting() == 0
             && self.mover.running() == 0
             && self.views.load().sealed.is_empty()
@@ -202,10 +218,10 @@ impl Engine {
     /// on the caller's thread, whatever it costs.
     pub(crate) fn drain(&self, stretches: &[(TreeId, Bounds)]) -> Result<()> {
         self.check_may_move()?;
+        let _user = self.idle.enter();
         self.spill_all()?;
         {
-            self.idle.drains.fetch_add(1, Ordering::AcqRel);
-            let _draining = Draining(&self.idle);
+            let _draining = Counted::enter(&self.idle.drains);
             for (tree, bounds) in stretches {
                 let mut drain = Drain::new(*tree, bounds.clone());
                 self.repeat(&mut || self.mover.drain_step(&mut drain, Stop::NEVER))?;
@@ -216,11 +232,18 @@ impl Engine {
 
     /// Moves range deletes to where they let space go.
     pub(crate) fn let_go(&self) -> Result<()> {
-        self.repeat(&mut || self.mover.let_go())
+        /// What one range delete can lead to; more waits for the background.
+        const STEPS_MOST: usize = 1 << 16;
+        let mut left = self.mover.waiting() + STEPS_MOST;
+        self.repeat(&mut || {
+            left = left.saturating_sub(1);
+            if left == 0 { Ok(Outcome::Nothing) } else { self.mover.let_go() }
+        })
     }
 
     /// Drains a stretch and goes through its leaves.
     pub(crate) fn compact(&self, tree: TreeId, bounds: &Bounds) -> Result<()> {
+        let _user = self.idle.enter();
         self.drain(&[(tree, bounds.clone())])?;
         let mut drain = Drain::new(tree, bounds.clone());
         self.repeat(&mut || self.mover.compact_step(&mut drain, Stop::NEVER))?;
@@ -237,6 +260,10 @@ impl Engine {
     fn repeat(&self, step: &mut dyn FnMut() -> std::result::Result<Outcome, Fault>) -> Result<()> {
         loop {
             self.check_open()?;
+            if self.is_paused() {
+                self.bell.wait(Duration::from_millis(1));
+                continue;
+            }
             match step()? {
                 Outcome::Done => self.bell.ring(),
                 Outcome::Nothing => return Ok(()),
@@ -260,6 +287,7 @@ impl Engine {
     fn finish_due(&self) -> Result<()> {
         let user = self.counters.user_bytes.get();
         while self.counters.user_bytes.get() == user {
+            self.check_open()?;
             match self.mover.step()? {
                 Outcome::Done => self.bell.ring(),
                 Outcome::Busy => self.give_way()?,

@@ -202,10 +202,11 @@ mod tests {
                 let base = base.as_ref().map(|base| &base[..]);
                 let one_by_one =
                     operator.apply_all(b"", base, operands.iter().map(|operand| &operand[..]));
-                let all = operands.iter().skip(1).fold(operands[0].to_vec(), |sum, operand| {
-                    operator.combine(b"", &sum, operand).unwrap()
-                });
-                prop_assert_eq!(operator.apply_all(b"", base, [&all[..]].into_iter()), one_by_one);
+                let with_msns = operands.iter().map(|operand| (0, &operand[..]));
+                let all = operator.combine_all(b"", with_msns);
+                prop_assert_eq!(all.len(), 1);
+                let at_once = operator.apply_all(b"", base, [&*all[0].1].into_iter());
+                prop_assert_eq!(at_once, one_by_one);
             }
         }
     }

@@ -30,6 +30,7 @@ use crate::engine::{Engine, Parts};
 use crate::error::{Error, Kind, Result};
 use crate::generation::Generation;
 use crate::merge;
+use crate::throttle::value_bytes_max;
 use crate::view::{View, ViewCell};
 use crate::wal::{Log, LogStart, ReadFile, ReadLog, read_log, remove_before};
 
@@ -289,6 +290,7 @@ fn read_forest(
     }
     let with_operator = |tree: CatalogTree| {
         let operator = tree.options.operator.as_ref().and_then(merge::built_in);
+        let operator = operator.map(|operator| operator.limited_to(value_bytes_max(table)));
         (tree.id, CatalogTree { operator, ..tree })
     };
     let trees = trees.into_iter().map(with_operator).collect();

@@ -12,6 +12,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use sapwood_cachetable::Cachetable;
 use sapwood_flusher::Outcome;
 
 use crate::config::Background;
@@ -139,12 +140,17 @@ impl Engine {
 
     /// The largest value.
     pub(crate) fn value_bytes_max(&self) -> usize {
-        let share = usize::try_from(self.table.budget().total / 8).unwrap_or(usize::MAX);
-        share.min(sapwood_serialize::VALUE_BYTES_MAX)
+        value_bytes_max(&self.table)
     }
 
     /// The largest batch, encoded.
     pub(crate) fn batch_bytes_max(&self) -> u64 {
         (self.table.budget().total / 4).clamp(64 << 10, 2 << 30)
     }
+}
+
+/// The largest value of a database over `table`.
+pub(crate) fn value_bytes_max(table: &Cachetable) -> usize {
+    let share = usize::try_from(table.budget().total / 8).unwrap_or(usize::MAX);
+    share.min(sapwood_serialize::VALUE_BYTES_MAX)
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sapwood_cachetable::Fault;
 use sapwood_serialize::TreeId;
 use sapwood_serialize::node::{Edge, Node};
-use sapwood_serialize::run::Bounds;
+use sapwood_serialize::run::{Bounds, Run};
 
 use crate::edit::EdgeName;
 use crate::forest::{JobResult, Outcome};
@@ -196,7 +196,9 @@ impl Mover {
         if edge.child.height() > 0 {
             return bytes + IMAGES;
         }
-        let rows: u64 = edge.buffer().iter().map(|run| run.rows()).sum();
+        // A range delete may touch a segment at each of its ends, and what lies between is dropped.
+        let touches = |run: &Arc<Run>| run.rows() + 2 * run.tombstones().pieces().len() as u64;
+        let rows: u64 = edge.buffer().iter().map(touches).sum();
         let resident = edge.child.peek();
         let leaf = match resident.as_ref().map(|resident| &resident.node) {
             Some(Node::Leaf(run)) => run.bytes(),

@@ -139,8 +139,12 @@ impl Mover {
             self.table.steps().reach(StepPoint::FlushFetched)?;
             let taken = self.take(&name, edge, bounds.clone(), &forest);
             drop(forest);
-            self.reconcile_with(&name, &taken, leaf, Effort::Thorough, stop)?;
+            let outcome = self.reconcile_with(&name, &taken, leaf, Effort::Thorough, stop)?;
             self.tend_after(&name);
+            if outcome != Outcome::Done {
+                // It was stale: the leaf is looked at again.
+                return Ok(Outcome::Done);
+            }
         }
         Ok(drain.go_on_behind(&bounds))
     }

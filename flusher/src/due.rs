@@ -102,7 +102,10 @@ impl Due {
     /// Puts back what could not be done yet, behind everything else of its kind.
     pub fn again(&self, task: Task) {
         match task {
-            Task::Flush(name) => self.flush(name, 0),
+            Task::Flush(name) => {
+                // It may have become due again meanwhile, and more urgent.
+                self.0.lock().flushes.entry(name.block).or_insert((0, name));
+            }
             Task::LetGo(name) => self.let_go(name),
             Task::Gather(name) => self.gather(name),
             Task::Tend(name) => self.tend(name),

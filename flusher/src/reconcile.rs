@@ -24,6 +24,7 @@ use crate::edit::{Above, EdgeName, Edit, Refused, Replacement};
 use crate::effort::Effort;
 use crate::forest::{JobResult, Outcome};
 use crate::groups::{Group, groups};
+use crate::limits::Limits;
 use crate::mover::Mover;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
 use crate::stop::Stop;
@@ -66,6 +67,12 @@ impl Mover {
             self.counters.reconciles.add(1);
             self.counters.leaf_splits.add(pieces.len().saturating_sub(1) as u64);
             self.table.steps().pass(StepPoint::ReconcilePublished);
+            if let [only] = pieces.as_slice()
+                && Limits::is_undersize(only.bytes(), self.limits.leaf_bytes)
+            {
+                // Now, since later its header may no longer be in memory.
+                self.due.merge_leaf(name.clone());
+            }
         }
         Ok(outcome)
     }

@@ -272,9 +272,14 @@ fn fold_stage<'a>(
         return (vec![made], Base::Value(value));
     }
     let mut kept: Vec<Owned<'a>> = below.into_iter().collect();
-    match (stage.base, combined(key, &stage.operands, rules.operator)) {
-        (None, Some(operand)) => kept.push(Owned::made(newest, OpKind::MERGE, operand)),
-        _ => kept.extend(stage.operands.iter().rev().copied().map(Owned::new)),
+    let oldest_first = stage.operands.iter().rev();
+    match rules.operator {
+        Some(operator) => {
+            let operands = oldest_first.map(|version| (version.msn, version.op.payload()));
+            let combined = operator.combine_all(key, operands).into_iter();
+            kept.extend(combined.map(|(msn, payload)| Owned { msn, kind: OpKind::MERGE, payload }));
+        }
+        None => kept.extend(oldest_first.copied().map(Owned::new)),
     }
     (kept, Base::Unknown)
 }
@@ -293,16 +298,6 @@ fn merged(
     };
     let oldest_first = operands.iter().rev().map(|version| version.op.payload());
     operator?.apply_all(key, base, oldest_first).ok()
-}
-
-/// All operands of a stage in one; `None` where the operator has none, or there is just one.
-fn combined(key: &[u8], operands: &[Version<'_>], operator: Option<&Operator>) -> Option<Vec<u8>> {
-    let (oldest, newer) = operands.split_last().filter(|(_, newer)| !newer.is_empty())?;
-    let mut sum = Cow::Borrowed(oldest.op.payload());
-    for version in newer.iter().rev() {
-        sum = Cow::Owned(operator?.combine(key, &sum, version.op.payload())?);
-    }
-    Some(sum.into_owned())
 }
 
 /// What one reader sees of a key.

@@ -1,5 +1,6 @@
 //! Merge operators: how an operand changes a value, said by the user, run wherever versions meet.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -98,28 +99,37 @@ pub trait MergeOperator: Send + Sync + 'static {
 
 /// A declared operator, shared by all who run it.
 #[derive(Clone)]
-pub struct Operator(Arc<dyn MergeOperator>);
+pub struct Operator {
+    operator: Arc<dyn MergeOperator>,
+    value_bytes_max: usize,
+}
 
 impl fmt::Debug for Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Operator({:?}, version {})", self.0.name(), self.0.version())
+        write!(f, "Operator({:?}, version {})", self.name(), self.version())
     }
 }
 
 impl Operator {
     /// Shares `operator`.
     pub fn new(operator: impl MergeOperator) -> Operator {
-        Operator(Arc::new(operator))
+        Operator { operator: Arc::new(operator), value_bytes_max: VALUE_BYTES_MAX }
+    }
+
+    /// The same operator, whose values must not be longer than this.
+    #[must_use]
+    pub fn limited_to(&self, value_bytes_max: usize) -> Operator {
+        Operator { operator: self.operator.clone(), value_bytes_max }
     }
 
     /// The operator's name.
     pub fn name(&self) -> &str {
-        self.0.name()
+        self.operator.name()
     }
 
     /// The operator's version.
     pub fn version(&self) -> u32 {
-        self.0.version()
+        self.operator.version()
     }
 
     /// The value after `operands`, oldest first, were merged into `base`. A panic and a value that
@@ -131,23 +141,59 @@ impl Operator {
         operands: impl Iterator<Item = &'o [u8]>,
     ) -> Result<Vec<u8>, MergeError> {
         let mut value: Option<Vec<u8>> = None;
-        for operand in operands {
+        for (_, operand) in self.combine_all(key, operands.map(|operand| (0, operand))) {
             let base = value.as_deref().or(base);
-            let applied = catch_unwind(AssertUnwindSafe(|| self.0.apply(key, base, operand)));
+            let applied =
+                catch_unwind(AssertUnwindSafe(|| self.operator.apply(key, base, &operand)));
             let applied = applied.map_err(|panic| panicked(&*panic))??;
-            if applied.len() > VALUE_BYTES_MAX {
-                let bytes = applied.len();
-                return Err(MergeError(format!("the merged value would have {bytes} bytes")));
+            if applied.len() > self.value_bytes_max {
+                let (bytes, most) = (applied.len(), self.value_bytes_max);
+                let reason =
+                    format!("the value would have {bytes} bytes; at most {most} are allowed");
+                return Err(MergeError(reason));
             }
             value = Some(applied);
         }
         Ok(value.unwrap_or_else(|| base.unwrap_or_default().to_vec()))
     }
 
+    /// Operands, oldest first and each with its MSN, in as few as the operator can make of them: a
+    /// combined one has the MSN of its newest part.
+    ///
+    /// Neighbours are combined in rounds, so that an operand of many parts is copied as often as
+    /// their number can be halved.
+    pub fn combine_all<'o>(
+        &self,
+        key: &[u8],
+        operands: impl Iterator<Item = (u64, &'o [u8])>,
+    ) -> Vec<(u64, Cow<'o, [u8]>)> {
+        let mut operands: Vec<_> =
+            operands.map(|(msn, operand)| (msn, Cow::Borrowed(operand))).collect();
+        loop {
+            let before = operands.len();
+            let mut combined = Vec::with_capacity(before.div_ceil(2));
+            let mut rest = operands.into_iter();
+            while let Some(older) = rest.next() {
+                let Some(newer) = rest.next() else {
+                    combined.push(older);
+                    break;
+                };
+                match self.combine(key, &older.1, &newer.1) {
+                    Some(both) => combined.push((newer.0, Cow::Owned(both))),
+                    None => combined.extend([older, newer]),
+                }
+            }
+            operands = combined;
+            if operands.len() == before {
+                return operands;
+            }
+        }
+    }
+
     /// One operand for two, where the operator has one; a panic counts as none.
-    pub fn combine(&self, key: &[u8], older: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
-        let combined = catch_unwind(AssertUnwindSafe(|| self.0.combine(key, older, newer)));
-        combined.ok().flatten().filter(|operand| operand.len() <= VALUE_BYTES_MAX)
+    fn combine(&self, key: &[u8], older: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
+        let combined = catch_unwind(AssertUnwindSafe(|| self.operator.combine(key, older, newer)));
+        combined.ok().flatten().filter(|operand| operand.len() <= self.value_bytes_max)
     }
 }
 

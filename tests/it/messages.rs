@@ -324,3 +324,34 @@ fn no_update_is_lost_between_threads() {
     });
     assert_eq!(tree.get("counter").unwrap().as_deref(), Some(&2_000u64.to_le_bytes()[..]));
 }
+
+/// Each operand used to copy the value so far: 30 000 took seconds to read.
+#[test]
+fn a_long_chain_of_operands_is_read_without_copying_the_value_for_each() {
+    let db = Config::in_memory().cache_mib(32).background(Background::Manual).open().unwrap();
+    let tree = db.tree_with("t", |tree| tree.merge_operator(merge::Append)).unwrap();
+    for _ in 0..50_000 {
+        tree.merge("k", [7; 64]).unwrap();
+    }
+    assert_eq!(tree.get("k").unwrap().unwrap().len(), 50_000 * 64);
+    db.daemon().drain().unwrap();
+    assert_eq!(tree.get("k").unwrap().unwrap().len(), 50_000 * 64);
+}
+
+#[test]
+fn a_merged_value_is_no_longer_than_one_that_is_put() {
+    let db = Config::in_memory().cache_mib(8).background(Background::Manual).open().unwrap();
+    let tree = db.tree_with("t", |tree| tree.merge_operator(merge::Append)).unwrap();
+    assert!(tree.insert("k", vec![0; 2 << 20]).is_err());
+    for _ in 0..40 {
+        tree.merge("k", vec![7; 32 << 10]).unwrap();
+    }
+    let error = tree.get("k").unwrap_err();
+    assert!(
+        error.is_merge() && error.to_string().contains("at most 1048576 are allowed"),
+        "{error}"
+    );
+    db.daemon().drain().unwrap();
+    assert!(tree.get("k").unwrap_err().is_merge());
+    db.verify().unwrap();
+}

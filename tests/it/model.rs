@@ -62,6 +62,8 @@ struct Expected {
     /// Keys with operands that nobody can merge before the operator is declared, unless it was
     /// done while it was.
     merged: BTreeSet<Vec<u8>>,
+    /// A merged value that is longer is an error.
+    value_bytes_max: usize,
 }
 
 impl Expected {
@@ -98,6 +100,7 @@ impl Expected {
         let wanted = rows.map(|(key, value)| Wanted {
             row: (key.clone(), value.clone()),
             may_fail: self.merged.contains(key),
+            is_too_long: value.len() > self.value_bytes_max,
         });
         wanted.collect()
     }
@@ -109,6 +112,8 @@ struct Wanted {
     row: Row,
     /// Whether there may be an error instead, because nobody can merge its operands.
     may_fail: bool,
+    /// Whether there is an error instead, because operands have made the value too long.
+    is_too_long: bool,
 }
 
 /// An iterator that was made earlier, with what it is still to give.
@@ -136,7 +141,10 @@ impl Pair {
             disk: SimDisk::new(1),
             db: None,
             tree: None,
-            expected: Expected::default(),
+            expected: Expected {
+                value_bytes_max: usize::try_from(cache_bytes / 8).unwrap(),
+                ..Expected::default()
+            },
             cache_bytes,
             joining,
             is_declared: false,
@@ -246,9 +254,11 @@ impl Pair {
         changes.into_iter().for_each(|change| self.expected.change(change, self.joining));
     }
 
-    /// Whether an error for this key only says that its operator is missing.
+    /// Whether an error for this key only says that its operator is missing, or has made too much.
     fn may_fail(&self, key: &[u8]) -> bool {
-        !self.is_declared && self.expected.merged.contains(key)
+        let value = self.expected.rows.get(key);
+        let is_too_long = value.is_some_and(|value| value.len() > self.expected.value_bytes_max);
+        is_too_long || (!self.is_declared && self.expected.merged.contains(key))
     }
 
     fn update(&mut self, key: &[u8], update: Update) {
@@ -421,10 +431,10 @@ impl Held {
     }
 }
 
-/// One row, or the end; its value may be missing with its operator.
+/// One row, or the end; its value may be missing with its operator, or too long to be made.
 fn check(found: Option<sapwood::Result<(Slice, Slice)>>, wanted: Option<&Wanted>) {
     match (found, wanted) {
-        (Some(Err(error)), Some(wanted)) if wanted.may_fail => {
+        (Some(Err(error)), Some(wanted)) if wanted.may_fail || wanted.is_too_long => {
             assert!(error.is_merge(), "{error}");
         }
         (found, wanted) => assert_eq!(found.map(owned), wanted.map(|wanted| wanted.row.clone())),

@@ -228,3 +228,26 @@ fn a_range_delete_gives_space_back_with_the_next_checkpoint() {
         db.verify().unwrap();
     }
 }
+
+/// After a row that could not be paid for, the next one used to leave `wait_idle` waiting for ever.
+#[test]
+fn waiting_for_idleness_ends_also_when_little_was_written() {
+    let db = Config::in_memory().cache_mib(8).idle_share(100).open().unwrap();
+    load_long(&db, 50_000);
+    db.daemon().drain().unwrap();
+    for number in 0..3 {
+        db.tree("t").unwrap().insert(key(number), "a trickle").unwrap();
+        db.daemon().wait_idle().unwrap();
+    }
+    assert!(db.daemon().status().is_idle);
+}
+
+#[test]
+fn a_database_is_verified_beside_idle_work() {
+    let db = Config::in_memory().cache_mib(8).idle_share(100).open().unwrap();
+    load_long(&db, 50_000);
+    let report = db.verify().unwrap();
+    assert!(report.rows > 0);
+    db.daemon().wait_idle().unwrap();
+    assert_eq!(db.verify().unwrap().rows, 50_000);
+}
