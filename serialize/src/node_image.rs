@@ -76,10 +76,10 @@ pub fn decode_node(
     } else {
         Node::Internal(decode_internal(height, &mut decoder, &mut segments, resolve)?)
     };
-    // The bounds are the parent's knowledge; what can be checked without them is checked here.
-    let broken = decoder.broken("an order rule of the node does not hold");
+    let end = decoder.broken("");
     decoder.finish()?;
-    node.check(&Bounds::all()).map_err(|_| broken)?;
+    // The bounds are the parent's knowledge; what can be checked without them is checked here.
+    node.check(&Bounds::all()).map_err(|broken| Corruption { rule: broken.0, ..end })?;
     Ok(node)
 }
 
