@@ -1,23 +1,44 @@
 //! Checking everything: every byte on disk, every order rule, every extent.
+//!
+//! | rule | where it is checked |
+//! |---|---|
+//! | 1: what lies higher is newer | `order`, for every key and every stretch of range deletes |
+//! | 2: runs of a buffer are in MSN order | [`check_buffer`], and `segments`: intervals are true |
+//! | 3: pivots and bounds | [`Node::check`], and `segments`: references tell the true keys |
+//! | 4: heights | [`Node::check`], and against the handle |
+//! | 5: what leaves may hold | `leaves`, for every row |
+//! | 6: images name only what is on disk | `images` for the view, `saved` for the checkpoint |
+//! | 7: the used-set | `space` for the view, `saved` for the checkpoint |
+//!
+//! What a rule allows to readers that may have gone since the leaf was written is counted in the
+//! [`Report`], never refused.
 
-use std::collections::BTreeMap;
+mod images;
+mod leaves;
+mod order;
+mod saved;
+mod segments;
+mod space;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use sapwood_cachetable::block_file::BlockFile;
-use sapwood_cachetable::{Cachetable, Caching, Fault, ReadAhead, RunCursor};
-use sapwood_flusher::Forest;
-use sapwood_serialize::fold::Floor;
-use sapwood_serialize::merge_iter::{Direction, Merge};
-use sapwood_serialize::node::{Edge, Handle, Node, ResidentNode, check_buffer};
-use sapwood_serialize::run::{Bounds, Run, SegmentRef};
-use sapwood_serialize::segment::Segment;
-use sapwood_serialize::{Corruption, Extent, Filter, Op, OpKind, Page, Violation, checksum};
+use sapwood_cachetable::Cachetable;
+use sapwood_flusher::{Forest, Views};
+use sapwood_serialize::catalog_image::CatalogTree;
+use sapwood_serialize::fold::{Floor, Horizon};
+use sapwood_serialize::node::{Edge, Node, ResidentNode, check_buffer};
+use sapwood_serialize::run::{Bounds, Run};
+use sapwood_serialize::{Msn, Violation};
 use serde::Serialize;
 
 use crate::database::Database;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use leaves::LeafRules;
+use space::Seen;
 
 /// What [`Database::verify`] has looked at and found sound.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -37,6 +58,11 @@ pub struct Report {
     pub pages: u64,
     /// Keys with a value; those that wait in memtables are not counted.
     pub rows: u64,
+    /// Versions in leaves that no reader needs any more: the next rewrite of their leaf drops them.
+    pub garbage_versions: u64,
+    /// Merge operands in leaves: those on which the operator fails, or that came while it was not
+    /// declared.
+    pub waiting_operands: u64,
     /// Bytes of the block file that the trees use.
     pub live_bytes: u64,
     /// The length of the block file.
@@ -45,9 +71,9 @@ pub struct Report {
 
 impl Database {
     /// Reads and checks everything: checksums and identities of all blocks, the order rules of all
-    /// trees, filters and directories against the rows, and that the extents in use, free and held
-    /// are the file. Background work pauses meanwhile, so writers wait once
-    /// the memtables are full. Costs a read of the whole database.
+    /// trees and of the last checkpoint, filters and directories against the rows, and that the
+    /// extents in use, free and held are the file. Background work pauses meanwhile, so writers
+    /// wait once the memtables are full. Costs a read of the whole database.
     ///
     /// # Errors
     /// [`Error::is_corruption`] with the first thing found wrong.
@@ -57,16 +83,16 @@ impl Database {
         let _paused = engine.pause();
         loop {
             let forest = engine.views.load().forest.clone();
-            let mut walk =
-                Walk { table: &engine.table, report: Report::default(), seen: Seen::default() };
-            for tree in forest.trees.values() {
-                walk.report.trees += 1;
-                walk.edge(&tree.top, &Bounds::all(), &mut Vec::new())?;
-            }
-            let Walk { report, seen, .. } = walk;
-            if let Some(report) = check_space(engine, &forest, &seen, report)? {
-                check_checkpoint(engine)?;
-                return Ok(report);
+            match verify_view(engine, &forest) {
+                Ok(Some(report)) => {
+                    saved::check_checkpoint(engine)?;
+                    return Ok(report);
+                }
+                Err(error) if Arc::ptr_eq(&engine.views.load().forest, &forest) => {
+                    return Err(error);
+                }
+                // What is wrong is found again, if it is not the change itself that was met.
+                Ok(None) | Err(_) => {}
             }
             // A job that was under way has published meanwhile; the pause lets no new one begin.
             engine.bell.wait(Duration::from_millis(1));
@@ -74,15 +100,25 @@ impl Database {
     }
 }
 
-/// Everything that the walk has met, kept alive so that places can be compared in one moment.
-#[derive(Default)]
-struct Seen {
-    nodes: Vec<(Arc<Handle>, Arc<ResidentNode>)>,
-    segments: BTreeMap<u64, Arc<Segment>>,
+/// Checks one view; `None` when it was replaced meanwhile.
+fn verify_view(engine: &Engine, forest: &Arc<Forest>) -> Result<Option<Report>> {
+    // Taken after the view, as by a job that would rewrite all of its leaves now.
+    let horizon = engine.views.horizon();
+    let visible = engine.views.visible();
+    let (report, seen) = (Report::default(), Seen::default());
+    let mut walk = Walk { table: &engine.table, horizon, visible, report, seen };
+    for tree in forest.trees.values() {
+        walk.tree(tree)?;
+    }
+    let Walk { report, seen, .. } = walk;
+    space::check_space(engine, forest, &seen, report)
 }
 
 struct Walk<'a> {
     table: &'a Cachetable,
+    horizon: Horizon,
+    /// Taken after the view: its trees hold nothing newer.
+    visible: Msn,
     report: Report,
     seen: Seen,
 }
@@ -91,207 +127,67 @@ fn damaged(what: &str, violation: Violation) -> Error {
     Error::new(Kind::Verify(format!("{what}: {violation}")))
 }
 
+/// What waits above a leaf, from the top down.
+type Above = Vec<Arc<Run>>;
+
 impl Walk<'_> {
-    /// Checks an edge, what it buffers, and everything below it. `above` holds the runs that wait
-    /// higher up, newest first.
-    fn edge(&mut self, edge: &Edge, bounds: &Bounds, above: &mut Vec<Arc<Run>>) -> Result<()> {
+    fn tree(&mut self, tree: &CatalogTree) -> Result<()> {
+        self.report.trees += 1;
+        let leaves = LeafRules::new(tree);
+        self.owner(tree.top.buffer().iter().map(|run| &**run), &leaves, Floor::Buffer)?;
+        self.edge(&tree.top, &Bounds::all(), &leaves, &mut Above::new())
+    }
+
+    /// Checks an edge, the node below it and everything further down. `above` holds the runs that
+    /// wait higher up, newest first.
+    fn edge(
+        &mut self,
+        edge: &Edge,
+        bounds: &Bounds,
+        leaves: &LeafRules,
+        above: &mut Above,
+    ) -> Result<()> {
         let block = edge.child.block();
         check_buffer(edge, bounds)
             .map_err(|broken| damaged(&format!("the edge to node {block}"), broken))?;
         self.report.runs += edge.buffer().len() as u64;
         let depth = above.len();
-        for run in edge.buffer().iter().rev() {
-            self.run(run, Floor::Buffer)?;
-            above.push(run.clone());
-        }
-        let resident = self.node(&edge.child)?;
+        above.extend(edge.buffer().iter().rev().cloned());
+        // Held while its children are looked at, so that their handles stay the current ones.
+        let resident = self.node(edge)?;
         resident.node.check(bounds).map_err(|broken| damaged(&format!("node {block}"), broken))?;
         match &resident.node {
             Node::Leaf(run) => {
                 self.report.leaves += 1;
-                self.run(run, Floor::Leaf)?;
+                self.owner([run], leaves, Floor::Leaf)?;
                 self.order(run, bounds, above)?;
             }
             Node::Internal(node) => {
+                let runs = node.edges().iter().flat_map(|edge| edge.buffer());
+                self.owner(runs.map(|run| &**run), leaves, Floor::Buffer)?;
                 for (index, edge) in node.edges().iter().enumerate() {
-                    self.edge(edge, &node.bounds_of(index, bounds), above)?;
+                    self.edge(edge, &node.bounds_of(index, bounds), leaves, above)?;
                 }
             }
         }
         above.truncate(depth);
-        self.seen.nodes.push((edge.child.clone(), resident));
         Ok(())
     }
 
-    fn node(&mut self, handle: &Arc<Handle>) -> Result<Arc<ResidentNode>> {
+    fn node(&mut self, edge: &Edge) -> Result<Arc<ResidentNode>> {
         self.report.nodes += 1;
+        let handle = &edge.child;
+        self.place(handle)?;
+        let before = handle.node();
         let resident = self.table.node(handle)?;
-        if let Some(place) = handle.image().place() {
-            self.table.read_node(place)?;
-        }
         if resident.node.height() != handle.height() {
             return Err(damaged("a node", Violation("its height is not its handle's")));
         }
+        // One that was just read is its image.
+        if before.is_some() {
+            self.image(handle, &resident.node)?;
+        }
+        self.seen.image(handle)?;
         Ok(resident)
     }
-
-    fn run(&mut self, run: &Run, floor: Floor) -> Result<()> {
-        for part in run.segments() {
-            let id = part.segment.id().to_raw();
-            match self.seen.segments.get(&id) {
-                Some(known) if known.place() != part.segment.place() => {
-                    return Err(damaged("a segment", Violation("it lies in two places")));
-                }
-                Some(_) => {}
-                None => {
-                    self.segment(part, run, floor)?;
-                    self.seen.segments.insert(id, part.segment.clone());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads a segment as it lies on disk, and checks directory and filter against the rows.
-    fn segment(&mut self, part: &SegmentRef, run: &Run, floor: Floor) -> Result<()> {
-        self.report.segments += 1;
-        let resident = self.table.part(&part.segment)?;
-        let meta = resident.meta();
-        let broken = |rule| {
-            let place = part.segment.place().map_or(0, |place| place.extent.offset);
-            Err(Corruption::new("segment", 0, rule)
-                .within(sapwood_cachetable::BLOCK_FILE, place)
-                .into())
-        };
-        let mut last: Option<Vec<u8>> = None;
-        for index in 0..meta.directory.pages() {
-            self.report.pages += 1;
-            // The part that was looked up knows where its pages lie, or has them all.
-            let page = match meta.directory.place(index) {
-                Some(_) => self
-                    .table
-                    .fetch_pages(&part.segment, &resident, index, index + 1, Caching::Pass)?
-                    .pop(),
-                None => resident.slot(index).page(),
-            };
-            let Some(page) = page else { return broken("a page of it is nowhere") };
-            for row in 0..page.rows() {
-                let key = page.key(row);
-                if last.as_deref().is_some_and(|last| last >= key) {
-                    return broken("its keys do not ascend");
-                }
-                if meta.directory.find(key) != index {
-                    return broken("its directory leads to another page");
-                }
-                if !meta.filter.may_contain(Filter::hash(key)) {
-                    return broken("its filter denies a key");
-                }
-                check_versions(&page, row, part, run, floor).or_else(broken)?;
-                last = Some(key.to_vec());
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that for every key, what waits higher is newer; counts the rows.
-    fn order(&mut self, leaf: &Run, bounds: &Bounds, above: &[Arc<Run>]) -> Result<()> {
-        // `above` holds the runs of each edge newest first, edges from the top down: newest first.
-        let runs = above.iter().cloned().chain([Arc::new(leaf.clone())]);
-        let covers: Vec<_> = above.iter().map(|run| run.tombstones().clip(bounds)).collect();
-        let cursor = |run| {
-            RunCursor::new(self.table, run, bounds.clone(), Direction::Forward, ReadAhead::JOB)
-        };
-        let cursors = runs.map(cursor).collect::<std::result::Result<Vec<_>, Fault>>()?;
-        let mut merge = Merge::new(cursors, Direction::Forward);
-        while let Some(key) = merge.key() {
-            let mut last = u64::MAX;
-            let mut newest = None;
-            for version in merge.versions() {
-                if version.msn >= last {
-                    return Err(damaged(
-                        "an order rule",
-                        Violation("for one key, an older message lies above a newer one"),
-                    ));
-                }
-                last = version.msn;
-                newest.get_or_insert((version.msn, version.op.kind()));
-            }
-            let deleted = covers.iter().map(|some| some.covers(key).first().copied()).max();
-            let stays = newest
-                .is_some_and(|(msn, kind)| kind != OpKind::DELETE && Some(msn) > deleted.flatten());
-            self.report.rows += u64::from(stays);
-            merge.advance()?;
-        }
-        Ok(())
-    }
-}
-
-/// Checks the versions of one row: their numbers, and that a leaf keeps no delete over nothing.
-fn check_versions(
-    page: &Page,
-    row: usize,
-    part: &SegmentRef,
-    run: &Run,
-    floor: Floor,
-) -> std::result::Result<(), &'static str> {
-    let interval = run.oldest().to_raw()..=run.newest().to_raw();
-    let mut oldest = None;
-    for version in page.versions(row) {
-        if !interval.contains(&(part.base.to_raw().saturating_add(version.msn))) {
-            return Err("a message lies outside the MSN interval of its run");
-        }
-        oldest = Some(version.op);
-    }
-    if floor == Floor::Leaf && oldest == Some(Op::Delete) {
-        return Err("a leaf holds a delete with nothing below it");
-    }
-    Ok(())
-}
-
-/// Compares what was reached with what the ledger owns, in one moment; `None` when the view has
-/// changed since the walk began.
-fn check_space(
-    engine: &Engine,
-    forest: &Arc<Forest>,
-    seen: &Seen,
-    mut report: Report,
-) -> Result<Option<Report>> {
-    let mut ledger = engine.table.ledger();
-    if !Arc::ptr_eq(&engine.views.load().forest, forest) {
-        return Ok(None);
-    }
-    ledger.reclaim();
-    let nodes = seen.nodes.iter().filter_map(|(handle, _)| handle.image().place());
-    let segments = seen.segments.values().filter_map(|segment| segment.place());
-    let extents: Vec<Extent> =
-        nodes.map(|place| place.extent).chain(segments.map(|place| place.extent)).collect();
-    let mut reachable = BTreeMap::new();
-    for extent in extents {
-        if reachable.insert(extent.offset, extent.bytes).is_some() {
-            return Err(damaged("the space", Violation("two blocks lie in one place")));
-        }
-    }
-    report.live_bytes = reachable.values().sum();
-    report.file_bytes = ledger.file_bytes();
-    ledger.check(&reachable).map_err(|what| Error::new(Kind::Verify(what)))?;
-    Ok(Some(report))
-}
-
-/// Reads the tables of the last checkpoint, which the next opening would start from.
-fn check_checkpoint(engine: &Engine) -> Result<()> {
-    let _alone = engine.hold_checkpoints();
-    let superblock = *engine.superblock.lock();
-    let block_file = BlockFile { file: engine.table.file().clone(), superblock };
-    let opened = block_file.tables()?;
-    block_file.catalog()?;
-    for (block, place) in &opened.table {
-        let bytes = engine.table.read_node(*place)?;
-        debug_assert_eq!(checksum(superblock.database.seed(), &bytes), place.checksum);
-        let owned = opened.checkpointed.get(&place.extent.offset) == Some(&place.extent.bytes);
-        if !owned {
-            let what = format!("the checkpoint's space map lacks the extent of node {block}");
-            return Err(Error::new(Kind::Verify(what)));
-        }
-    }
-    Ok(())
 }

@@ -136,6 +136,12 @@ impl Internal {
         node
     }
 
+    /// A node that may break every rule, for tests of those who look for that.
+    #[doc(hidden)]
+    pub fn unchecked(height: u8, pivots: impl Into<Arc<[Key]>>, edges: Vec<Arc<Edge>>) -> Internal {
+        Internal { height, pivots: pivots.into(), edges }
+    }
+
     /// The keys between the edges.
     pub fn pivots(&self) -> &[Key] {
         &self.pivots

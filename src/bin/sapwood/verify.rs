@@ -42,6 +42,8 @@ fn sentence_and_table(report: &Report) -> String {
         ("segments", report.segments),
         ("pages", report.pages),
         ("rows", report.rows),
+        ("old versions that nobody needs", report.garbage_versions),
+        ("operands that wait in leaves", report.waiting_operands),
         ("live bytes", report.live_bytes),
         ("file bytes", report.file_bytes),
     ];
