@@ -14,5 +14,6 @@ mod movement;
 mod refusals;
 mod scenarios;
 mod sim;
+mod step_points;
 mod threads;
 mod tidy;

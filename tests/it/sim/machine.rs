@@ -18,12 +18,15 @@ use super::workload::{Action, Shape, TREES, key};
 
 /// Opens what is on `disk`, in manual mode and with tiny sizes.
 pub fn open(disk: &SimDisk, shape: &Shape) -> Result<Database> {
+    config(disk, shape).open()
+}
+
+fn config(disk: &SimDisk, shape: &Shape) -> Config {
     Config::on(Arc::new(disk.clone()))
         .tiny()
         .cache_bytes(shape.cache_bytes)
         .checkpoint_bytes(shape.checkpoint_bytes)
         .background(Background::Manual)
-        .open()
 }
 
 /// A running database and what it should hold.
@@ -38,7 +41,16 @@ pub struct Machine {
 impl Machine {
     /// Opens a new database.
     pub fn boot(disk: &SimDisk, shape: Shape) -> Result<Machine> {
-        let db = open(disk, &shape)?;
+        Machine::boot_with(disk, shape, |config| config)
+    }
+
+    /// Opens a new database with settings of its own, which last until it is closed.
+    pub fn boot_with(
+        disk: &SimDisk,
+        shape: Shape,
+        configure: impl FnOnce(Config) -> Config,
+    ) -> Result<Machine> {
+        let db = configure(config(disk, &shape)).open()?;
         Ok(Machine::around(db, disk.clone(), Model::default(), shape))
     }
 
@@ -73,6 +85,8 @@ impl Machine {
                 Ok(())
             }
             Action::Maintain(steps) => self.db().maintain(*steps).map(|_| ()),
+            Action::Drain => self.db().daemon().drain(),
+            Action::Compact(tree) => self.trees[tree].compact::<&[u8]>(..),
             Action::Reopen => self.reopen(),
             Action::Get(tree, key) => self.get(tree, key),
             Action::Scan => self.look(),
@@ -225,6 +239,24 @@ impl Wreck {
     pub fn of(machine: &Machine) -> Wreck {
         let (disk, model) = (machine.disk.clone(), machine.model.clone());
         Wreck { disk, model, shape: machine.shape, crash: Crash::Kill }
+    }
+
+    /// The same with a disk that was found while the machine was at `action`, which nobody has
+    /// acknowledged.
+    #[must_use]
+    pub fn during(&self, action: &Action, disk: SimDisk) -> Wreck {
+        let mut wreck = Wreck { disk, ..self.clone() };
+        let (deed, logging) = match action {
+            Action::Create(tree) => (Deed::Create(tree), Logging::Logged),
+            Action::Single(change) => (Deed::Write(vec![change.clone()]), Logging::Logged),
+            Action::Batch(changes, Durability::NoWal) => {
+                (Deed::Write(changes.clone()), Logging::Unlogged)
+            }
+            Action::Batch(changes, _) => (Deed::Write(changes.clone()), Logging::Logged),
+            _ => return wreck,
+        };
+        wreck.model.commit(deed, logging, Fate::Unknown);
+        wreck
     }
 
     /// The power fails, and comes back.

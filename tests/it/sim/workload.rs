@@ -61,6 +61,9 @@ pub enum Action {
     Sync,
     Checkpoint,
     Maintain(usize),
+    /// No seed draws it, nor the next.
+    Drain,
+    Compact(&'static str),
     Reopen,
     Get(&'static str, Vec<u8>),
     Scan,
