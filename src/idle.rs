@@ -230,15 +230,27 @@ impl Engine {
         self.finish_due()
     }
 
-    /// Moves range deletes to where they let space go.
+    /// Moves range deletes to where they let space go. What another thread holds up, or what cannot
+    /// be done, is left to the background, which meets it again.
     pub(crate) fn let_go(&self) -> Result<()> {
-        /// What one range delete can lead to; more waits for the background.
-        const STEPS_MOST: usize = 1 << 16;
-        let mut left = self.mover.waiting() + STEPS_MOST;
-        self.repeat(&mut || {
-            left = left.saturating_sub(1);
-            if left == 0 { Ok(Outcome::Nothing) } else { self.mover.let_go() }
-        })
+        /// So many times it gives way to other threads, each about a millisecond long.
+        const WAITS_MOST: usize = 200;
+        let mut waits = 0;
+        while waits < WAITS_MOST {
+            match self.mover.let_go() {
+                Ok(Outcome::Done) => {}
+                Ok(Outcome::Nothing) => return Ok(()),
+                Ok(Outcome::Busy) => {
+                    waits += 1;
+                    self.give_way()?;
+                }
+                Err(fault) => {
+                    self.set_met(Some(fault));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Drains a stretch and goes through its leaves.

@@ -43,9 +43,15 @@ fn covers_a_segment(piece: &Tombstone, leaf: &Run) -> bool {
 }
 
 impl Mover {
-    /// Moves range deletes down for as long as they let something go, so that the next checkpoint
-    /// has the space. `Busy` while other threads are at it.
+    /// Moves range deletes down one level where that lets something go, so that the next checkpoint
+    /// has the space; `Nothing` when there is no more of it, `Busy` while other threads are at it.
     pub fn let_go(&self) -> JobResult {
+        // Looks find more of it. One that cannot be had now is left to the background.
+        for _ in 0..self.due.looks() {
+            if let Some(look) = self.due.next_look() {
+                self.run(look)?;
+            }
+        }
         match self.due.next_to_let_go() {
             Some(task) => self.run(task).map(|outcome| match outcome {
                 Outcome::Busy => Outcome::Busy,

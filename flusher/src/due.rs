@@ -133,10 +133,19 @@ impl Due {
         queues.leaf_merges.pop_first().map(|(_, name)| Task::MergeLeaf(name))
     }
 
-    /// Takes what lets space go, and looks that may find more of it.
+    /// Takes something that lets space go.
     pub fn next_to_let_go(&self) -> Option<Task> {
-        let mut queues = self.0.lock();
-        queues.take_look().or_else(|| queues.take_delete())
+        self.0.lock().take_delete()
+    }
+
+    /// How many looks wait.
+    pub fn looks(&self) -> usize {
+        self.0.lock().tends.len()
+    }
+
+    /// Takes a look.
+    pub fn next_look(&self) -> Option<Task> {
+        self.0.lock().take_look()
     }
 
     /// A task was done, and what it led to is entered.

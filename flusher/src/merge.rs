@@ -108,7 +108,7 @@ impl Mover {
             return Ok(false);
         };
         let (total, least) = (left.bytes() + right.bytes(), left.bytes().min(right.bytes()));
-        let gains = total / 2 > least + self.limits.segment_bytes;
+        let gains = total / 2 > least + self.limits.segment_bytes / 2;
         let balances = gains && !is_at_an_end(&siblings.both);
         Ok(balances || least == 0 || Limits::fits_merged(total, self.limits.leaf_bytes))
     }

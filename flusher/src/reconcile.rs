@@ -222,7 +222,8 @@ fn cut_evenly(parts: Vec<SegmentRef>, most: u64) -> Vec<Vec<SegmentRef>> {
     for part in parts {
         let due = leaves.len() as u64 * total / count;
         let last = leaves.last_mut().expect("there is at least one");
-        if before >= due && !last.is_empty() && (leaves.len() as u64) < count {
+        // At the boundary that lies nearest.
+        if before + part.bytes / 2 >= due && !last.is_empty() && (leaves.len() as u64) < count {
             leaves.push(Vec::new());
         }
         before += part.bytes;

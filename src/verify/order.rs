@@ -1,5 +1,5 @@
-//! Order rule 1, for every key and every stretch that a range delete covers: whatever lies higher is
-//! newer.
+//! Order rule 1, for every key and every stretch that a range delete covers: whatever lies higher
+//! is newer.
 //!
 //! ```text
 //! rank 0   run     a@9        [c -- f)@8       every MSN of a rank is greater

@@ -255,7 +255,7 @@ fn internal(node: &Node) -> &Internal {
 
 const NEWER_BELOW: &str = "for one key, an older message lies above a newer one";
 
-// ----- rule 1 --------------------------------------------------------------------------------------
+// ----- rule 1 ----------------------------------------------------------------------
 
 #[test]
 fn rule_1_a_row_above_a_newer_row() {
@@ -301,7 +301,7 @@ fn rule_1_a_message_newer_than_all_that_is_visible() {
     subject.refused(rule, rule);
 }
 
-// ----- rule 2 --------------------------------------------------------------------------------------
+// ----- rule 2 ----------------------------------------------------------------------
 
 const NOT_IN_ORDER: &str = "overlapping runs of a buffer are not in MSN order";
 
@@ -340,7 +340,7 @@ fn rule_2_a_run_whose_interval_is_not_that_of_its_messages() {
     subject.refused(rule, rule);
 }
 
-// ----- rule 3 --------------------------------------------------------------------------------------
+// ----- rule 3 ----------------------------------------------------------------------
 
 #[test]
 fn rule_3_pivots_that_do_not_ascend() {
@@ -409,7 +409,7 @@ fn rule_3_a_key_that_the_reference_to_its_segment_does_not_tell() {
     subject.refused("its last key is not that of the reference to it", saved);
 }
 
-// ----- rule 4 --------------------------------------------------------------------------------------
+// ----- rule 4 ----------------------------------------------------------------------
 
 #[test]
 fn rule_4_a_leaf_two_levels_below_its_parent() {
@@ -423,7 +423,7 @@ fn rule_4_a_leaf_two_levels_below_its_parent() {
     subject.refused("a child is not one lower than its parent", saved);
 }
 
-// ----- rule 5 --------------------------------------------------------------------------------------
+// ----- rule 5 ----------------------------------------------------------------------
 
 #[test]
 fn rule_5_a_range_delete_in_a_leaf() {
@@ -521,7 +521,7 @@ fn rule_5_operands_wait_where_the_operator_fails_or_is_not_declared() {
     db.abandon();
 }
 
-// ----- rule 6 --------------------------------------------------------------------------------------
+// ----- rule 6 ----------------------------------------------------------------------
 
 /// Another version of a node under the image of the one before, as if nothing had changed on disk.
 fn change_under_image(subject: &Subject, run: &Run) {
@@ -596,7 +596,7 @@ fn rule_6_a_checkpoint_that_refers_to_a_node_that_is_not_on_disk() {
     assert!(told.ends_with("the block table lacks a child"), "{told}");
 }
 
-// ----- rule 7 --------------------------------------------------------------------------------------
+// ----- rule 7 ----------------------------------------------------------------------
 
 #[test]
 fn rule_7_an_extent_that_the_view_owns_and_does_not_reach() {

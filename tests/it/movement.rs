@@ -251,3 +251,28 @@ fn a_database_is_verified_beside_idle_work() {
     db.daemon().wait_idle().unwrap();
     assert_eq!(db.verify().unwrap().rows, 50_000);
 }
+
+#[test]
+fn a_small_leaf_between_full_ones_takes_a_part_of_a_neighbour() {
+    let db = Config::in_memory().cache_mib(16).background(Background::Manual).open().unwrap();
+    let tree = db.tree("t").unwrap();
+    let name = |number: u64| format!("key-{number:08}");
+    for number in 0..200_000u64 {
+        tree.insert(name(number), [7; 100]).unwrap();
+    }
+    db.daemon().drain().unwrap();
+    let leaf = db.shape().unwrap().trees[0].top.children[2].clone();
+    let first: u64 = String::from_utf8(leaf.lower[4..].to_vec()).unwrap().parse().unwrap();
+    // Nine of ten rows of one leaf go.
+    let gone =
+        |number: u64| (first..first + leaf.rows).contains(&number) && !number.is_multiple_of(10);
+    for number in (0..200_000u64).filter(|number| gone(*number)) {
+        tree.remove(name(number)).unwrap();
+    }
+    db.daemon().drain().unwrap();
+    let moved = db.stats().movement;
+    assert!(moved.leaf_balances > 0, "{moved:?}");
+    let left = (0..200_000u64).filter(|number| !gone(*number)).count();
+    assert_eq!(tree.iter().count(), left);
+    db.verify().unwrap();
+}
