@@ -113,12 +113,12 @@ impl Sweeper {
     fn new(engine: Arc<Engine>) -> Sweeper {
         Sweeper { engine, seen: AtomicU64::new(u64::MAX) }
     }
+}
 
-    /// How long to rest after `worked`, so that the share is kept.
-    fn rest(&self, worked: Duration) -> Duration {
-        let share = u32::from(self.engine.idle.share.max(1));
-        worked * (100 - share.min(100)) / share
-    }
+/// How long to rest after `worked`, so that no more than `share` percent of the time is worked.
+fn rest_after(worked: Duration, share: u8) -> Duration {
+    let share = u32::from(share.clamp(1, 100));
+    worked * (100 - share) / share
 }
 
 impl Work for Sweeper {
@@ -131,7 +131,8 @@ impl Work for Sweeper {
         match self.engine.clean_step() {
             Ok(Cleaned::Flushed) => {
                 self.engine.set_met(None);
-                Next::Wait(self.rest(self.engine.table.now().saturating_sub(start)))
+                let worked = self.engine.table.now().saturating_sub(start);
+                Next::Wait(rest_after(worked, self.engine.idle.share))
             }
             Ok(Cleaned::Busy) => Next::Wait(QUIET / 10),
             Ok(Cleaned::TooDear(_) | Cleaned::Nothing) => Next::Wait(IDLE),
@@ -176,5 +177,18 @@ impl Work for Syncer {
 
     fn panicked(&self, message: String) {
         self.0.set_panicked(message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cleaner_rests_for_what_its_share_leaves() {
+        let worked = Duration::from_millis(30);
+        assert_eq!(rest_after(worked, 50), worked);
+        assert_eq!(rest_after(worked, 25), 3 * worked);
+        assert_eq!(rest_after(worked, 100), Duration::ZERO);
     }
 }

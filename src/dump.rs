@@ -18,11 +18,7 @@ impl Database {
     pub fn dump(&self) -> Result<String> {
         let engine = self.engine();
         engine.check_open()?;
-        let (forest, generations) = {
-            let view = engine.views.load();
-            let generations: Vec<_> = view.generations().cloned().collect();
-            (view.forest.clone(), generations)
-        };
+        let (forest, generations) = engine.views.hold();
         let mut out = String::new();
         for generation in generations {
             let (id, memtable) = (generation.id, &generation.memtable);

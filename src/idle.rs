@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sapwood_cachetable::Fault;
 use sapwood_cachetable::sync::{Mutex, Rank};
-use sapwood_flusher::{Cleaned, Cleaner, Credit, Drain, Outcome, Stop};
+use sapwood_flusher::{Cleaned, Cleaner, Credit, Drain, IDLE_WRITES_PER_BYTE, Outcome, Stop};
 use sapwood_serialize::TreeId;
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::superblock::Session;
@@ -130,7 +130,9 @@ impl Engine {
         if !self.idle.is_granted.swap(true, Ordering::Relaxed) {
             self.idle.credit.grant(Cleaner::bytes_waiting(&self.mover)?);
         }
-        let (user, credit) = (self.counters.user_bytes.get(), self.idle_credit());
+        // Before the look: what others write or move meanwhile wants another one.
+        let (user, moved) = (self.counters.user_bytes.get(), self.moved());
+        let credit = self.idle_credit();
         let stop = Stop::when(&self.idle.stop);
         let cleaned = match cleaner.step(&self.mover, credit, stop)? {
             Cleaned::Nothing => self.clean_memory(credit)?,
@@ -138,12 +140,14 @@ impl Engine {
         };
         match cleaned {
             Cleaned::Flushed | Cleaned::Busy => {}
-            // Each byte that a user writes brings twenty nearer to what the next piece costs.
-            Cleaned::TooDear(short) => self.settle(user, short / 20),
+            // Each byte that a user writes brings so many nearer to what the next piece costs.
+            Cleaned::TooDear(short) => {
+                self.settle(user + (short / IDLE_WRITES_PER_BYTE).max(1), moved);
+            }
             Cleaned::Nothing => {
                 self.tidy_log()?;
                 self.idle.credit.forfeit(user, self.bytes_spent());
-                self.settle(user, 0);
+                self.settle(user + 1, moved);
             }
         }
         Ok(cleaned)
@@ -178,8 +182,7 @@ impl Engine {
         Ok(())
     }
 
-    fn settle(&self, user_bytes: u64, more: u64) {
-        let (until, moved) = (user_bytes + more.max(1), self.moved());
+    fn settle(&self, until: u64, moved: u64) {
         *self.idle.settled.lock() = Some(Settled { until, moved });
     }
 

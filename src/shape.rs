@@ -119,11 +119,7 @@ impl Database {
     pub fn shape(&self) -> Result<Shape> {
         let engine = self.engine();
         engine.check_open()?;
-        let (forest, generations) = {
-            let view = engine.views.load();
-            let generations: Vec<_> = view.generations().cloned().collect();
-            (view.forest.clone(), generations)
-        };
+        let (forest, generations) = engine.views.hold();
         let walk = Walk { table: &engine.table, limits: engine.mover.limits() };
         let trees = forest.trees.values().map(|tree| {
             let top = walk.node(&tree.top, &Bounds::all())?;

@@ -61,6 +61,13 @@ impl ViewCell {
         self.current.load()
     }
 
+    /// What a walk over everything needs: the trees, and the generations, newest first. It keeps
+    /// their space from being used for anything else, so it should not be held for long.
+    pub(crate) fn hold(&self) -> (Arc<Forest>, Vec<Arc<Generation>>) {
+        let view = self.load();
+        (view.forest.clone(), view.generations().cloned().collect())
+    }
+
     /// Stores another view. Called under the publish mutex; the old one is to be dropped outside.
     pub(crate) fn store(&self, view: View) -> Arc<View> {
         self.current.swap(Arc::new(view))

@@ -36,7 +36,7 @@ mod tend;
 mod tests;
 mod top;
 
-pub use cleaner::{Cleaned, Cleaner, Credit};
+pub use cleaner::{Cleaned, Cleaner, Credit, IDLE_WRITES_PER_BYTE};
 pub use counters::{MoverCounters, Spread};
 pub use drain::Drain;
 pub use edit::EdgeName;

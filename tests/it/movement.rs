@@ -1,10 +1,10 @@
 //! What goes on in the background, and the handle to it.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use sapwood::{Background, Config, Database, merge};
+use sapwood::{Background, Config, Database, Tree, merge};
 
 fn manual() -> Config {
     Config::in_memory().tiny().cache_bytes(256 << 10).background(Background::Manual)
@@ -275,4 +275,57 @@ fn a_small_leaf_between_full_ones_takes_a_part_of_a_neighbour() {
     let left = (0..200_000u64).filter(|number| !gone(*number)).count();
     assert_eq!(tree.iter().count(), left);
     db.verify().unwrap();
+}
+
+/// How much presses for a flush, over all buffers.
+fn pressure(node: &sapwood::NodeShape) -> u64 {
+    node.buffer.fill_percent + node.children.iter().map(pressure).sum::<u64>()
+}
+
+/// How much more presses after `read` than before.
+fn pressure_of(read: impl Fn(&Tree)) -> u64 {
+    let db = Config::in_memory().cache_mib(8).background(Background::Manual).open().unwrap();
+    load_long(&db, 50_000);
+    db.checkpoint().unwrap();
+    let presses = || pressure(&db.shape().unwrap().trees[0].top);
+    let unread = presses();
+    read(&db.tree("t").unwrap());
+    presses() - unread
+}
+
+#[test]
+fn readers_charge_the_buffers_that_they_had_to_merge() {
+    let get = |tree: &Tree| {
+        assert!((0..20_000).all(|number| tree.get(key(number)).unwrap().is_some()));
+    };
+    let scan = |tree: &Tree| assert_eq!(tree.iter().count(), 50_000);
+    assert_eq!(pressure_of(|_| {}), 0);
+    assert!(pressure_of(get) > 0);
+    assert!(pressure_of(scan) > 0);
+}
+
+#[test]
+fn a_writer_breaks_idle_work_off() {
+    // The point right before a leaf is gone through; there the writer comes.
+    const RECONCILE_BEGUN: usize = 10;
+    let writer: Arc<OnceLock<Tree>> = Arc::default();
+    let comes = writer.clone();
+    let hook = move |point: usize| {
+        if let Some(tree) = comes.get().filter(|_| point == RECONCILE_BEGUN) {
+            tree.insert("meanwhile", "something").unwrap();
+        }
+        ControlFlow::Continue(())
+    };
+    let config = Config::in_memory().cache_mib(8).background(Background::Manual).on_step(hook);
+    let db = config.open().unwrap();
+    load_long(&db, 50_000);
+    db.checkpoint().unwrap();
+    assert_eq!(db.stats().movement.stopped, 0);
+    assert!(writer.set(db.tree("t").unwrap()).is_ok());
+    db.maintain(1).unwrap();
+    while db.stats().movement.stopped == 0 {
+        assert!(db.maintain(1).unwrap() > 0 || db.stats().movement.stopped > 0);
+    }
+    assert!(db.stats().debt_bytes > 0);
+    assert_eq!(db.tree("t").unwrap().iter().count(), 50_001);
 }
