@@ -6,10 +6,12 @@ use std::sync::Arc;
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::{KEY_BYTES_MAX, Op, Record, encode_record};
 
-use crate::commit::Durability;
+use crate::commit::{Durability, Proposal, Settled};
 use crate::database::Database;
 use crate::error::{Error, Kind, Result};
 use crate::keys::{bounds_of, bounds_of_prefix, within_key_length};
+use crate::ticket::Ticket;
+use crate::transaction::Commit;
 use crate::tree::Tree;
 
 /// Changes over any trees of one database, committed in one step: readers see all of them or none,
@@ -125,6 +127,36 @@ impl Batch {
         self.db.engine().commit(self.records.len(), durability, &|out| {
             out.extend_from_slice(&self.records);
         })
+    }
+
+    /// The same, without waiting for durability: the changes are visible when it returns, and the
+    /// ticket tells when they are as durable as asked.
+    ///
+    /// # Errors
+    /// As for [`Batch::commit`].
+    pub fn commit_async(self, durability: Durability) -> Result<Ticket> {
+        if let Some(refused) = self.refused {
+            return Err(refused);
+        }
+        let engine = self.db.engine();
+        if self.is_empty() {
+            engine.check_open()?;
+            let commit = Commit { changes: 0, sequence: engine.views.visible().to_raw() };
+            return Ok(Ticket::nothing(self.db, commit));
+        }
+        let proposal = Proposal {
+            bytes: self.records.len(),
+            logging: durability.logging(),
+            guard: None,
+            encode: &|out| out.extend_from_slice(&self.records),
+        };
+        match engine.propose(&proposal)? {
+            Settled::Committed(committed) => {
+                let changes = self.rows as u64;
+                Ok(Ticket::new(self.db.clone(), changes, committed, durability))
+            }
+            Settled::Changed(_) | Settled::Unknown => unreachable!("nothing was guarded"),
+        }
     }
 }
 

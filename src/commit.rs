@@ -8,7 +8,8 @@
 //! Leading is a role, not a lock: nobody holds a mutex while the leader writes. Syncs are apart
 //! from it, so that the next group is appended while the last one is being synced.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sapwood_cachetable::Fault;
@@ -19,10 +20,10 @@ use sapwood_serialize::segment::Key;
 use sapwood_serialize::{Corruption, FrameKind, Lsn, Msn, Record, Records, begin_frame};
 
 use crate::catalog::Catalog;
+use crate::conflict::{Guard, Touch, Verdict, Watch};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::memtable::{Gathered, Memtable};
-use crate::update::Guard;
 
 /// How much a commit survives once it has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,16 @@ pub enum Durability {
     NoWal,
 }
 
+impl Durability {
+    /// Whether such a commit goes into the log.
+    pub(crate) fn logging(self) -> Logging {
+        match self {
+            Durability::NoWal => Logging::Unlogged,
+            Durability::Buffered | Durability::Synced | Durability::Interval(_) => Logging::Logged,
+        }
+    }
+}
+
 /// Encoded records that wait for a leader.
 struct Pending {
     records: Vec<u8>,
@@ -48,8 +59,37 @@ struct Pending {
     outcome: Mutex<Option<Outcome>>,
 }
 
-/// Where a commit ends in the log; `None` when its guard has kept it from being made.
-type Outcome = std::result::Result<Option<Lsn>, Fault>;
+/// Records to be committed.
+#[derive(Clone, Copy)]
+pub(crate) struct Proposal<'a> {
+    /// About how many bytes `encode` writes.
+    pub(crate) bytes: usize,
+    pub(crate) logging: Logging,
+    /// What they depend on.
+    pub(crate) guard: Option<&'a Guard>,
+    pub(crate) encode: &'a dyn Fn(&mut Vec<u8>),
+}
+
+/// Where a commit stands in the order of the database.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Committed {
+    /// Where it ends in the log.
+    pub(crate) end: Lsn,
+    /// The newest MSN of its group: whoever sees that sees the commit.
+    pub(crate) newest: Msn,
+}
+
+/// What became of a proposal.
+#[derive(Clone, Debug)]
+pub(crate) enum Settled {
+    Committed(Committed),
+    /// It was not made: this key has changed.
+    Changed(Touch),
+    /// It was not made: whether a guarded key has changed cannot be told quickly.
+    Unknown,
+}
+
+type Outcome = std::result::Result<Settled, Fault>;
 
 /// Whether records go into the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +127,8 @@ pub(crate) struct Line {
     changed: Condvar,
     /// What only the leader touches.
     leader: Mutex<Leader>,
+    pub(crate) watches: Mutex<Vec<Weak<Watch>>>,
+    pub(crate) is_watched: AtomicBool,
 }
 
 struct Leader {
@@ -100,6 +142,8 @@ impl Line {
             queue: Mutex::new(Rank::JobQueue, Queue::default()),
             changed: Condvar::new(),
             leader: Mutex::new(Rank::WalBuffer, Leader { next_msn, frame: Vec::new() }),
+            watches: Mutex::new(Rank::JobQueue, Vec::new()),
+            is_watched: AtomicBool::new(false),
         }
     }
 
@@ -163,73 +207,55 @@ impl Engine {
         durability: Durability,
         encode: &dyn Fn(&mut Vec<u8>),
     ) -> Result<()> {
-        let committed = self.commit_guarded(None, bytes, durability, encode)?;
-        debug_assert!(committed);
-        Ok(())
+        let logging = durability.logging();
+        match self.propose(&Proposal { bytes, logging, guard: None, encode })? {
+            Settled::Committed(committed) => self.make_durable(committed, durability),
+            Settled::Changed(_) | Settled::Unknown => unreachable!("nothing was guarded"),
+        }
     }
 
-    /// The same, unless the guarded key has changed; whether it was committed.
-    pub(crate) fn commit_if(
-        &self,
-        guard: &Guard,
-        bytes: usize,
-        durability: Durability,
-        encode: &dyn Fn(&mut Vec<u8>),
-    ) -> Result<bool> {
-        self.commit_guarded(Some(guard), bytes, durability, encode)
-    }
-
-    fn commit_guarded(
-        &self,
-        guard: Option<&Guard>,
-        bytes: usize,
-        durability: Durability,
-        encode: &dyn Fn(&mut Vec<u8>),
-    ) -> Result<bool> {
-        self.admit(bytes as u64)?;
-        let logging = match durability {
-            Durability::NoWal => Logging::Unlogged,
-            Durability::Buffered | Durability::Synced | Durability::Interval(_) => Logging::Logged,
-        };
+    /// Puts a proposal into the log and the memtable, unless its guard keeps it out; returns when
+    /// it is visible.
+    pub(crate) fn propose(&self, proposal: &Proposal<'_>) -> Result<Settled> {
+        self.admit(proposal.bytes as u64)?;
         let pending = || {
-            let mut records = Vec::with_capacity(bytes);
-            encode(&mut records);
-            let guard = guard.cloned();
+            let mut records = Vec::with_capacity(proposal.bytes);
+            (proposal.encode)(&mut records);
+            let (logging, guard) = (proposal.logging, proposal.guard.cloned());
             Pending { records, logging, guard, outcome: Mutex::new(Rank::Storage, None) }
         };
-        let committed = match self.line.line_up(&pending) {
+        let outcome = match self.line.line_up(&pending) {
             Some(outcome) => outcome,
             None => {
                 let _resign = Resign(&self.line);
-                self.lead_group(logging, guard, encode)
+                self.lead_group(proposal)
             }
         };
-        let Some(end) = committed? else { return Ok(false) };
+        Ok(outcome?)
+    }
+
+    /// Returns when a commit is as durable as asked.
+    pub(crate) fn make_durable(&self, commit: Committed, durability: Durability) -> Result<()> {
         match durability {
             // It is in the log and visible; only whether it is durable is not known.
             Durability::Synced => {
-                let synced = self.log.sync_to(end);
+                let synced = self.sync_log_to(commit.end);
                 synced.map_err(|fault| Error::new(Kind::Indeterminate(fault)))?;
             }
             Durability::Interval(time) => self.sync_within(time),
             Durability::Buffered | Durability::NoWal => {}
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Commits the caller's records with those of everybody who waits: in one frame what is to be
     /// logged and in one what is not, and guarded ones one by one, because each may depend on the
     /// one before.
-    fn lead_group(
-        &self,
-        logging: Logging,
-        guard: Option<&Guard>,
-        encode: &dyn Fn(&mut Vec<u8>),
-    ) -> Outcome {
+    fn lead_group(&self, own: &Proposal<'_>) -> Outcome {
         let waiting = self.line.queue.lock().take_some();
-        let mut own = Ok(None);
+        let mut own_outcome = None;
         for kind in [Logging::Logged, Logging::Unlogged] {
-            let has_own = guard.is_none() && logging == kind;
+            let has_own = own.guard.is_none() && own.logging == kind;
             let alike =
                 |pending: &&Arc<Pending>| pending.guard.is_none() && pending.logging == kind;
             if !has_own && !waiting.iter().any(|pending| alike(&pending)) {
@@ -237,16 +263,16 @@ impl Engine {
             }
             let outcome = self.commit_group(kind, &mut |frame| {
                 if has_own {
-                    encode(frame);
+                    (own.encode)(frame);
                 }
                 waiting.iter().filter(alike).for_each(|pending| frame.extend(&pending.records));
             });
-            let outcome = outcome.map(Some);
+            let outcome = outcome.map(Settled::Committed);
             for pending in waiting.iter().filter(alike) {
                 *pending.outcome.lock() = Some(outcome.clone());
             }
             if has_own {
-                own = outcome;
+                own_outcome = Some(outcome);
             }
         }
         for pending in &waiting {
@@ -256,9 +282,10 @@ impl Engine {
                 *pending.outcome.lock() = Some(outcome);
             }
         }
-        match guard {
-            Some(guard) => self.commit_unless_changed(guard, logging, encode),
-            None => own,
+        match (own.guard, own_outcome) {
+            (Some(guard), _) => self.commit_unless_changed(guard, own.logging, own.encode),
+            (None, Some(outcome)) => outcome,
+            (None, None) => unreachable!("what has no guard belongs to one of both groups"),
         }
     }
 
@@ -268,10 +295,14 @@ impl Engine {
         logging: Logging,
         encode: &dyn Fn(&mut Vec<u8>),
     ) -> Outcome {
-        if self.has_changed(guard) {
-            return Ok(None);
+        match self.verdict(guard)? {
+            Verdict::Stands => {
+                let committed = self.commit_group(logging, &mut |frame| encode(frame))?;
+                Ok(Settled::Committed(committed))
+            }
+            Verdict::Changed(touch) => Ok(Settled::Changed(touch)),
+            Verdict::Unknown => Ok(Settled::Unknown),
         }
-        self.commit_group(logging, &mut |frame| encode(frame)).map(Some)
     }
 
     /// The leader's work for one frame: log it, insert it, make it visible.
@@ -279,7 +310,7 @@ impl Engine {
         &self,
         logging: Logging,
         encode: &mut dyn FnMut(&mut Vec<u8>),
-    ) -> std::result::Result<Lsn, Fault> {
+    ) -> std::result::Result<Committed, Fault> {
         self.table.poison().check()?;
         if self.is_closed() {
             return Err(Fault::Closed);
@@ -304,15 +335,17 @@ impl Engine {
             }
             Logging::Unlogged => self.log.end(),
         };
-        let next = self.apply(&frame[records], first, &view.active.memtable)?;
+        let next = self.apply(&frame[records.clone()], first, &view.active.memtable)?;
         drop(view);
+        self.line.tell(&frame[records]);
         self.keep_small(&mut frame);
         let mut leader = self.line.leader.lock();
         leader.next_msn = next;
         leader.frame = frame;
         drop(leader);
-        self.views.advance(Msn::from_raw(next.to_raw() - 1));
-        Ok(end)
+        let newest = Msn::from_raw(next.to_raw() - 1);
+        self.views.advance(newest);
+        Ok(Committed { end, newest })
     }
 
     fn apply(

@@ -185,8 +185,8 @@ impl Database {
     /// When the sync fails; the database then takes no more writes.
     pub fn sync(&self) -> Result<()> {
         self.engine().check_open()?;
-        let log = &self.engine().log;
-        Ok(log.sync_to(log.end())?)
+        let engine = self.engine();
+        Ok(engine.sync_log_to(engine.log.end())?)
     }
 
     /// Moves everything into the trees and makes it the state that the next opening finds, without

@@ -13,7 +13,7 @@ use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Captured, Fault, Flip};
 use sapwood_flusher::{FarOut, Mover, Outcome};
 use sapwood_serialize::superblock::{Session, Superblock};
-use sapwood_serialize::{FrameKind, Msn, StorageLock, begin_frame};
+use sapwood_serialize::{FrameKind, Lsn, Msn, StorageLock, begin_frame};
 
 use crate::background::Wakers;
 use crate::catalog::Catalog;
@@ -24,7 +24,8 @@ use crate::error::{Error, Kind, Result};
 use crate::generation::Generation;
 use crate::idle::Idle;
 use crate::throttle::Throttle;
-use crate::view::{View, ViewCell};
+use crate::ticket::Tickets;
+use crate::view::{Registration, View, ViewCell};
 use crate::wal::Log;
 
 /// What the engine counts besides what the crates below count.
@@ -48,6 +49,7 @@ pub(crate) struct Engine {
     // Synchronised by themselves.
     pub(crate) line: Line,
     pub(crate) throttle: Throttle,
+    pub(crate) tickets: Tickets,
     pub(crate) counters: EngineCounters,
     pub(crate) idle: Idle,
     /// Whether the user has told background work to pause.
@@ -100,6 +102,7 @@ impl Engine {
             checkpoint_every: parts.checkpoint_every,
             line: Line::new(parts.next_msn),
             throttle: Throttle::default(),
+            tickets: Tickets::default(),
             counters: EngineCounters::default(),
             idle: Idle::new(parts.idle_share),
             is_held: AtomicBool::new(false),
@@ -207,6 +210,11 @@ impl Engine {
         self.counters.seals.add(1);
         self.wake();
         Ok(())
+    }
+
+    /// Registers a reader at what is visible now.
+    pub(crate) fn register(&self) -> Arc<Registration> {
+        Arc::new(self.views.register(self.table.now()))
     }
 
     /// The catalog of the current view.
@@ -343,7 +351,7 @@ impl Engine {
         let flip = Flip { sequence: before.sequence + 1, epoch: self.log.epoch(), session };
         let written = self.counters.user_bytes.get();
         let superblock = self.table.checkpoint(flip, |_| self.capture(session), &|| {
-            self.log.sync_to(self.log.end())?;
+            self.sync_log_to(self.log.end())?;
             Ok(self.log.durable())
         })?;
         *self.superblock.lock() = superblock;
@@ -404,7 +412,14 @@ impl Engine {
         }
         // Before the sync: whoever commits meanwhile asks for the next one.
         self.sync_by.store(NEVER, Ordering::Release);
-        self.log.sync_to(self.log.end())
+        self.sync_log_to(self.log.end())
+    }
+
+    /// Returns when the log is durable up to `position`, and those who asked were told.
+    pub(crate) fn sync_log_to(&self, position: Lsn) -> std::result::Result<(), Fault> {
+        let synced = self.log.sync_to(position);
+        self.tickets.tell(self);
+        synced
     }
 
     /// Writes a mark when nobody has written for a while: it tells recovery how far the log was
@@ -432,6 +447,7 @@ impl Engine {
             return Ok(());
         }
         let closed = self.close_files();
+        self.tickets.tell(self);
         drop(self.lock.lock().take());
         Ok(closed?)
     }
@@ -461,6 +477,7 @@ impl Engine {
     /// Lets go of the files without writing anything, as a crash would.
     pub(crate) fn abandon(&self) {
         self.closed.store(true, Ordering::Release);
+        self.tickets.tell(self);
         drop(self.lock.lock().take());
     }
 

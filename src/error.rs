@@ -59,6 +59,13 @@ pub(crate) enum Kind {
     TreeName(String),
     NoSuchTree(String),
     OtherDatabase,
+    /// Somebody else has changed a key that a transaction depends on.
+    Conflict {
+        tree: String,
+        key: Box<[u8]>,
+    },
+    /// A savepoint that a transaction cannot go back to.
+    Savepoint,
     /// A tree was opened with another operator than it has.
     Operator {
         tree: String,
@@ -97,7 +104,7 @@ impl Error {
 
     /// Whether a transaction lost against another one and can be run again.
     pub fn is_conflict(&self) -> bool {
-        false
+        matches!(&*self.0, Kind::Conflict { .. })
     }
 
     /// Whether bytes on disk break a rule of the format.
@@ -110,11 +117,11 @@ impl Error {
         corrupt || superblock || matches!(&*self.0, Kind::Verify(_))
     }
 
-    /// Whether nothing happened and the same call may work later: the disk was full, or another
-    /// process had the database.
+    /// Whether nothing happened and the same may work later: the disk was full, another process had
+    /// the database, or a transaction lost against another one and can be run again.
     pub fn is_retryable(&self) -> bool {
         let full = self.fault().is_some_and(Fault::is_retryable);
-        full || matches!(&*self.0, Kind::Locked { .. })
+        full || matches!(&*self.0, Kind::Locked { .. } | Kind::Conflict { .. })
     }
 
     /// Whether this handle takes no more writes: it was closed, or an earlier write or sync failed.
@@ -175,6 +182,15 @@ impl fmt::Display for Error {
             Kind::TreeName(reason) => write!(f, "the tree's name is not allowed: {reason}"),
             Kind::NoSuchTree(name) => write!(f, "there is no tree named {name:?}"),
             Kind::OtherDatabase => f.write_str("the tree belongs to another database"),
+            Kind::Conflict { tree, key } => write!(
+                f,
+                "the transaction lost against another one: the key \"{}\" of the tree {tree:?} was \
+                 changed after it began; run it again",
+                key.escape_ascii()
+            ),
+            Kind::Savepoint => f.write_str(
+                "the savepoint is of another transaction, or was itself gone back behind; take a new one",
+            ),
             Kind::Operator { tree, stored, declared } => write!(
                 f,
                 "the tree {tree:?} has the merge operator {:?} version {}, and was opened with {:?} \

@@ -1,11 +1,14 @@
 //! A generation: one memtable for all trees, with the interval of MSNs that it owns.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Fault};
 use sapwood_serialize::merge_iter::{Direction, Stream};
+use sapwood_serialize::run::Run;
 use sapwood_serialize::{Charge, GenerationId, Msn, Tombstones, TreeId, Version};
 
 use crate::memtable::{Memtable, MemtableCursor};
@@ -15,6 +18,9 @@ pub(crate) struct Generation {
     // Constant after construction.
     pub(crate) id: GenerationId,
     pub(crate) memtable: Memtable,
+    /// Runs that were written before their messages were committed, oldest first; the memtable of
+    /// such a generation is empty.
+    runs: BTreeMap<TreeId, Vec<Arc<Run>>>,
     oldest: Msn,
     /// Set when it is sealed.
     newest: AtomicU64,
@@ -33,10 +39,36 @@ impl Generation {
         Generation {
             id,
             memtable: Memtable::new(&table.meters().memtables),
+            runs: BTreeMap::new(),
             oldest,
             newest: AtomicU64::new(0),
             promises: Mutex::new(Rank::JobQueue, Promises::default()),
         }
+    }
+
+    /// Whether it has runs besides its memtable.
+    pub(crate) fn has_runs(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
+    /// Whether a message of it may be newer than `msn`.
+    pub(crate) fn may_have_newer(&self, msn: Msn) -> bool {
+        // While it is not sealed, nobody knows its newest.
+        let newest = self.newest.load(Ordering::Acquire);
+        newest == 0 || newest > msn.to_raw()
+    }
+
+    /// The runs of `tree` that it has besides its memtable, oldest first.
+    pub(crate) fn runs(&self, tree: TreeId) -> &[Arc<Run>] {
+        self.runs.get(&tree).map_or(&[], Vec::as_slice)
+    }
+
+    /// All its range deletes in `tree`, in several lists that are to be taken together.
+    pub(crate) fn covers(&self, tree: TreeId) -> Vec<Tombstones> {
+        let mut covers = self.memtable.tombstones(tree);
+        let of_runs = self.runs(tree).iter().map(|run| run.tombstones());
+        covers.extend(of_runs.filter(|some| !some.is_empty()).cloned());
+        covers
     }
 
     /// Sees to it that `bytes` more can be moved to disk later; asks for space in large steps. Only

@@ -6,13 +6,12 @@ use sapwood_serialize::merge_iter::Direction;
 use sapwood_serialize::run::Bounds;
 
 use crate::error::{Error, Result};
+use crate::reader::Reader;
 use crate::scan::{self, Request, Row};
 use crate::slice::Slice;
+use crate::transaction::RangeRead;
 use crate::tree::Tree;
-use crate::view::Registration;
 
-/// Rows of the first batch; each next one has four times as many.
-const ROWS_FIRST: usize = 32;
 /// Rows of a batch at most.
 const ROWS_MOST: usize = 2048;
 /// A batch ends behind the row that reaches this many bytes.
@@ -25,28 +24,37 @@ const BYTES_MOST: usize = 512 << 10;
 /// ([`Error::is_merge`]) in its place among the others; any other error is returned for ever.
 pub struct Iter {
     tree: Tree,
-    registration: Registration,
+    /// Who reads; an error, which every call returns, when nobody can.
+    reader: Result<Reader>,
+    /// What a serializable transaction has seen here so far.
+    noted: Option<RangeRead>,
     /// What no end has gathered yet.
     rest: Option<Bounds>,
     front: VecDeque<Row>,
     back: VecDeque<Row>,
     rows: usize,
-    failed: Option<Error>,
 }
 
 impl Iter {
+    /// Rows of the first batch; each next one has four times as many.
+    pub(crate) const ROWS_FIRST: usize = 32;
+
     pub(crate) fn new(tree: &Tree, bounds: Bounds) -> Iter {
-        Iter::with_rows(tree, bounds, ROWS_FIRST)
+        Iter::with_rows(tree, bounds, Iter::ROWS_FIRST)
     }
 
     /// An iterator whose user will probably want no more than `rows`.
     pub(crate) fn with_rows(tree: &Tree, bounds: Bounds, rows: usize) -> Iter {
-        let engine = tree.db().engine();
-        let failed = engine.check_open().err();
-        let registration = engine.views.register();
+        Iter::over(tree, Ok(Reader::at(tree.db().engine().register())), bounds, rows)
+    }
+
+    /// The same for a reader.
+    pub(crate) fn over(tree: &Tree, reader: Result<Reader>, bounds: Bounds, rows: usize) -> Iter {
+        let noted = reader.as_ref().ok().and_then(|reader| reader.noted.as_ref());
+        let noted = noted.map(|noted| noted.open_range(tree.id(), &bounds));
         let (tree, rest) = (tree.clone(), Some(bounds));
         let (front, back) = (VecDeque::new(), VecDeque::new());
-        Iter { tree, registration, rest, front, back, rows, failed }
+        Iter { tree, reader, noted, rest, front, back, rows }
     }
 
     /// Gathers the next rows at one end, until there are some or none are left.
@@ -54,16 +62,17 @@ impl Iter {
         while let Some(bounds) = self.rest.take() {
             let engine = self.tree.db().engine();
             engine.check_open()?;
+            let reader = self.reader.as_ref().map_err(Error::clone)?;
             let request = Request {
                 tree: self.tree.id(),
                 bounds: &bounds,
                 direction,
-                msn: self.registration.msn(),
+                sight: reader.sight(),
                 rows: self.rows,
                 bytes: BYTES_MOST,
             };
-            let view = engine.views.load();
-            let batch = scan::batch(&engine.table, &view, &request)?;
+            let batch =
+                reader.on_layers(engine, |layers| scan::batch(&engine.table, layers, &request))?;
             self.rest = batch.rest;
             self.rows = (self.rows * 4).min(ROWS_MOST);
             if !batch.rows.is_empty() {
@@ -78,7 +87,7 @@ impl Iter {
     }
 
     fn pull(&mut self, direction: Direction) -> Option<Result<(Slice, Slice)>> {
-        if let Some(error) = &self.failed {
+        if let Err(error) = &self.reader {
             return Some(Err(error.clone()));
         }
         let near_is_empty = match direction {
@@ -86,13 +95,17 @@ impl Iter {
             Direction::Backward => self.back.is_empty(),
         };
         if near_is_empty && let Err(error) = self.gather(direction) {
-            self.failed = Some(error.clone());
+            self.reader = Err(error.clone());
             return Some(Err(error));
         }
-        match direction {
+        let row = match direction {
             Direction::Forward => self.front.pop_front().or_else(|| self.back.pop_back()),
             Direction::Backward => self.back.pop_front().or_else(|| self.front.pop_back()),
+        };
+        if let Some(noted) = &mut self.noted {
+            noted.passed(direction, row.as_ref());
         }
+        row
     }
 }
 

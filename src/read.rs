@@ -16,12 +16,13 @@ use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::fold::declared;
 use sapwood_serialize::node::Node;
 use sapwood_serialize::run::Run;
-use sapwood_serialize::{Filter, Msn, Op, Operator, Page, TreeId, Version};
+use sapwood_serialize::{Filter, Msn, Op, Operator, Page, Sight, TreeId, Version};
 
 use crate::error::{Error, Result};
+use crate::generation::Generation;
+use crate::layers::Layers;
 use crate::memtable::Memtable;
 use crate::slice::{Owner, Slice};
-use crate::view::View;
 
 impl Owner for Page {
     fn bytes(&self) -> &[u8] {
@@ -29,23 +30,26 @@ impl Owner for Page {
     }
 }
 
-/// The value of `key` as a reader at `msn` sees it.
+/// The value of `key` as a reader sees it.
 pub(crate) fn get(
     table: &Cachetable,
-    view: &View,
+    layers: &Layers<'_>,
     tree: TreeId,
     key: &[u8],
-    msn: Msn,
+    sight: Sight,
 ) -> Result<Option<Slice>> {
-    let mut search = Search { key, msn, operands: Vec::new(), base: None };
-    let known = view.forest.trees.get(&tree);
-    let mut memtables = view.generations().map(|generation| &generation.memtable);
-    if !memtables.any(|memtable| search.look_into(memtable, tree) == Way::Ends)
-        && let Some(known) = known
-    {
+    let mut search = Search { key, sight, operands: Vec::new(), base: None };
+    let known = layers.tree(tree);
+    let operator = known.and_then(|known| known.operator.as_ref());
+    for (generation, newest) in layers.generations(sight) {
+        if search.look_into(table, generation, tree, newest)? == Way::Ends {
+            return search.finish(operator);
+        }
+    }
+    if let Some(known) = known {
         search.descend(table, known)?;
     }
-    search.finish(known.and_then(|known| known.operator.as_ref()))
+    search.finish(operator)
 }
 
 /// Whether older versions matter.
@@ -58,7 +62,7 @@ enum Way {
 /// What was found of a key so far.
 struct Search<'k> {
     key: &'k [u8],
-    msn: Msn,
+    sight: Sight,
     /// Newest first.
     operands: Vec<Slice>,
     base: Option<Slice>,
@@ -73,7 +77,7 @@ impl Search<'_> {
         deleted: Option<u64>,
         slice: &dyn Fn(&[u8]) -> Slice,
     ) -> Way {
-        for version in versions.skip_while(|version| version.msn > self.msn.to_raw()) {
+        for version in versions.skip_while(|version| !self.sight.sees(version.msn)) {
             if deleted.is_some_and(|deleted| deleted > version.msn) {
                 return Way::Ends;
             }
@@ -89,9 +93,34 @@ impl Search<'_> {
         if deleted.is_some() { Way::Ends } else { Way::GoesOn }
     }
 
-    fn look_into(&mut self, memtable: &Memtable, tree: TreeId) -> Way {
-        let deleted = memtable.deleted(tree, self.key, self.msn);
-        let newest = memtable.get(tree, self.key, self.msn);
+    /// Looks into a generation, of which the reader sees what is not newer than `newest`.
+    fn look_into(
+        &mut self,
+        table: &Cachetable,
+        generation: &Generation,
+        tree: TreeId,
+        newest: Msn,
+    ) -> Result<Way> {
+        if self.look_into_memtable(&generation.memtable, tree, newest) == Way::Ends {
+            return Ok(Way::Ends);
+        }
+        let runs = generation.runs(tree);
+        if runs.is_empty() {
+            return Ok(Way::GoesOn);
+        }
+        let hash = Filter::hash(self.key);
+        let mut work = ReadWork::new(hash);
+        for run in runs.iter().rev() {
+            if self.look_into_run(table, run, hash, &mut work)? == Way::Ends {
+                return Ok(Way::Ends);
+            }
+        }
+        Ok(Way::GoesOn)
+    }
+
+    fn look_into_memtable(&mut self, memtable: &Memtable, tree: TreeId, newest: Msn) -> Way {
+        let deleted = memtable.deleted(tree, self.key, newest);
+        let newest = memtable.get(tree, self.key, newest);
         if newest.is_none() && deleted.is_none() {
             return Way::GoesOn;
         }
@@ -139,7 +168,7 @@ impl Search<'_> {
         work: &mut ReadWork,
     ) -> Result<Way> {
         let key = self.key;
-        let deleted = run.tombstones().covering(key).and_then(|it| it.visible_at(self.msn));
+        let deleted = run.tombstones().covering(key).and_then(|it| it.visible_at(self.sight));
         let found = table.lookup(run, key, hash, |page: &Arc<Page>, versions| {
             self.hear(versions, deleted, &|bytes| Slice::within(page, bytes))
         })?;

@@ -23,13 +23,13 @@ use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
 use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{Msn, Op, Page, Tombstone, Tombstones, TreeId, Version};
+use sapwood_serialize::{Op, Page, Sight, Tombstone, Tombstones, TreeId, Version};
 
 use crate::error::{Error, Result};
 use crate::generation::MemtableStream;
 use crate::keys::successor;
+use crate::layers::Layers;
 use crate::slice::Slice;
-use crate::view::View;
 
 /// A row as the user gets it, or why its value cannot be told.
 pub(crate) type Row = Result<(Slice, Slice)>;
@@ -39,7 +39,7 @@ pub(crate) struct Request<'a> {
     pub(crate) tree: TreeId,
     pub(crate) bounds: &'a Bounds,
     pub(crate) direction: Direction,
-    pub(crate) msn: Msn,
+    pub(crate) sight: Sight,
     /// No more rows than this.
     pub(crate) rows: usize,
     /// Stop behind the row that reaches this many bytes.
@@ -66,9 +66,13 @@ pub(crate) struct Batch {
 const HIDDEN_ROWS_MAX: usize = 64;
 
 /// Gathers the next rows within the request's bounds.
-pub(crate) fn batch(table: &Cachetable, view: &View, request: &Request<'_>) -> Result<Batch> {
+pub(crate) fn batch(
+    table: &Cachetable,
+    layers: &Layers<'_>,
+    request: &Request<'_>,
+) -> Result<Batch> {
     let mut batch = Batch { rows: Vec::new(), rest: Some(request.bounds.clone()) };
-    let Some(tree) = view.forest.trees.get(&request.tree) else {
+    let Some(tree) = layers.tree(request.tree) else {
         return Ok(Batch { rows: Vec::new(), rest: None });
     };
     let mut bytes = 0;
@@ -76,8 +80,8 @@ pub(crate) fn batch(table: &Cachetable, view: &View, request: &Request<'_>) -> R
         if rest.is_empty() {
             break;
         }
-        let leaf = Leaf::find(table, view, &tree.top, &rest, request)?;
-        let mut merge = leaf.merge(table, view, request)?;
+        let leaf = Leaf::find(table, layers, &tree.top, &rest, request)?;
+        let mut merge = leaf.merge(table, layers, request)?;
         let (mut hidden, before) = (0, bytes);
         while let Some(key) = merge.key() {
             let is_full = batch.rows.len() >= request.rows || bytes >= request.bytes;
@@ -86,7 +90,7 @@ pub(crate) fn batch(table: &Cachetable, view: &View, request: &Request<'_>) -> R
                 break;
             }
             let covers = leaf.covers.covers(key);
-            match row_of(&merge, key, covers, request.msn, tree) {
+            match row_of(&merge, key, covers, request.sight, tree) {
                 Some(row) => {
                     bytes += row.as_ref().map_or(0, |(key, value)| key.len() + value.len());
                     batch.rows.push(row);
@@ -158,24 +162,24 @@ impl Stream for Source<'_> {
     }
 }
 
-/// The row of `key` as a reader at `msn` sees it; `covers` says when ranges around it were deleted.
+/// The row of `key` as a reader sees it; `covers` says when ranges around it were deleted.
 fn row_of(
     merge: &Merge<Source<'_>>,
     key: &[u8],
     covers: &[u64],
-    msn: Msn,
+    sight: Sight,
     tree: &CatalogTree,
 ) -> Option<Row> {
-    let deleted = covers.iter().copied().find(|deleted| *deleted <= msn.to_raw());
+    let deleted = covers.iter().copied().find(|deleted| sight.sees(*deleted));
     for source in merge.current() {
         let mut versions = source.versions();
-        let Some(version) = versions.find(|version| version.msn <= msn.to_raw()) else { continue };
+        let Some(version) = versions.find(|version| sight.sees(version.msn)) else { continue };
         if deleted.is_some_and(|deleted| deleted > version.msn) {
             return None;
         }
         return match version.op {
             Op::Delete => None,
-            Op::Merge(_) => merged_row(merge, key, covers, msn, tree),
+            Op::Merge(_) => merged_row(merge, key, covers, sight, tree),
             Op::Put(value) => Some(Ok(match (source.page(), source.key()) {
                 (Some(page), Some(key)) => (Slice::within(page, key), Slice::within(page, value)),
                 _ => (Slice::copy_from(key), Slice::copy_from(value)),
@@ -190,10 +194,10 @@ fn merged_row(
     merge: &Merge<Source<'_>>,
     key: &[u8],
     covers: &[u64],
-    msn: Msn,
+    sight: Sight,
     tree: &CatalogTree,
 ) -> Option<Row> {
-    let value = match see(key, merge.versions(), covers, msn, tree.operator.as_ref()) {
+    let value = match see(key, merge.versions(), covers, sight, tree.operator.as_ref()) {
         Ok(Seen::Absent) => return None,
         Ok(Seen::Value(value)) => Slice::copy_from(value),
         Ok(Seen::Merged(value)) => Slice::from(value),
@@ -220,15 +224,17 @@ impl Leaf {
     /// The first leaf within the bounds `rest` (the last one, backwards), bounds cut to it.
     fn find(
         table: &Cachetable,
-        view: &View,
+        layers: &Layers<'_>,
         top: &Arc<Edge>,
         rest: &Bounds,
         request: &Request<'_>,
     ) -> Result<Leaf> {
         let (mut edge, mut bounds) = (top.clone(), Bounds::all());
         let (mut runs, mut buffered) = (Vec::new(), Vec::new());
-        let memtables = view.generations().flat_map(|one| one.memtable.tombstones(request.tree));
-        let mut covers: Vec<Tombstones> = memtables.collect();
+        let mut covers: Vec<Tombstones> = Vec::new();
+        for (generation, _) in layers.generations(request.sight) {
+            covers.extend(generation.covers(request.tree));
+        }
         if let Some(way) = hidden_stretch(&covers, rest, request) {
             return Ok(Leaf::above(way.bounds().intersection(rest), runs, &covers, buffered));
         }
@@ -287,11 +293,15 @@ impl Leaf {
     fn merge<'a>(
         &self,
         table: &'a Cachetable,
-        view: &'a View,
+        layers: &'a Layers<'_>,
         request: &Request<'_>,
     ) -> Result<Merge<Source<'a>>> {
         let mut sources = Vec::with_capacity(self.runs.len() + 3);
-        for generation in view.generations() {
+        let of_run = |run: &Arc<Run>| {
+            let (run, bounds, ahead) = (run.clone(), self.bounds.clone(), request.ahead());
+            RunCursor::new(table, run, bounds, request.direction, ahead).map(Source::Run)
+        };
+        for (generation, _) in layers.generations(request.sight) {
             let mut cursor = generation.memtable.cursor(request.tree);
             match (request.direction, &self.bounds.upper) {
                 (Direction::Forward, _) => cursor.seek(&self.bounds.lower),
@@ -300,12 +310,12 @@ impl Leaf {
             }
             let stream = MemtableStream { cursor, direction: request.direction };
             sources.push(Source::Memtable(stream, self.bounds.clone()));
+            for run in generation.runs(request.tree).iter().rev() {
+                sources.push(of_run(run)?);
+            }
         }
         for run in &self.runs {
-            let (run, bounds) = (run.clone(), self.bounds.clone());
-            let ahead = request.ahead();
-            let cursor = RunCursor::new(table, run, bounds, request.direction, ahead)?;
-            sources.push(Source::Run(cursor));
+            sources.push(of_run(run)?);
         }
         Ok(Merge::new(sources, request.direction))
     }
@@ -341,7 +351,7 @@ fn hidden_stretch<'c>(
         Direction::Forward => some.covering(&rest.lower),
         Direction::Backward => some.covering_before(rest.upper.as_deref()),
     });
-    let seen = here.filter(|piece| piece.visible_at(request.msn).is_some());
+    let seen = here.filter(|piece| piece.visible_at(request.sight).is_some());
     match request.direction {
         Direction::Forward => seen.max_by_key(|piece| (piece.upper.is_none(), piece.upper.clone())),
         Direction::Backward => seen.min_by_key(|piece| piece.lower.clone()),

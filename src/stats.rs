@@ -43,6 +43,8 @@ pub struct Stats {
     /// Questions to filters by height: entry 0 is the leaves' own rows, 1 the buffers right above
     /// leaves, and so on.
     pub filters: Vec<FilterFigures>,
+    /// Snapshots, transactions and iterators that are held now.
+    pub readers: ReaderFigures,
     /// Delays of writers: entry `n` counts those below 2^n microseconds and not below 2^(n-1).
     pub write_delay: Vec<u64>,
     /// Each tree by name.
@@ -185,6 +187,32 @@ impl FilterFigures {
     }
 }
 
+/// Who is held to a moment, and what that keeps.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct ReaderFigures {
+    /// How many there are.
+    pub count: u64,
+    /// For how long the one that sees the oldest state has been held, in microseconds; 0 without
+    /// any.
+    pub oldest_micros: u64,
+    /// Bytes of old versions in the trees, uncompressed: those that readers may see, and those
+    /// whose readers have gone since they were last moved. What was written before the database was
+    /// opened is not counted, nor what is still in memtables.
+    pub held_bytes: u64,
+}
+
+impl ReaderFigures {
+    fn of(db: &Database) -> ReaderFigures {
+        let (count, age) = db.oldest_reader();
+        ReaderFigures {
+            count: count as u64,
+            oldest_micros: age.map_or(0, |age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX)),
+            held_bytes: db.engine().table.meters().superseded.bytes(),
+        }
+    }
+}
+
 /// Figures of one tree.
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
@@ -238,6 +266,7 @@ impl Database {
             checkpoints: counters.checkpoints.get(),
             movement: Movement::of(mover, counters.nodes_dirtied.get()),
             filters: FilterFigures::of(counters),
+            readers: ReaderFigures::of(self),
             write_delay: engine.throttle.histogram(),
             trees,
         }

@@ -4,7 +4,7 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use sapwood_serialize::run::Bounds;
-use sapwood_serialize::{Op, Record, TreeId, encode_record};
+use sapwood_serialize::{Op, Record, Sight, TreeId, encode_record};
 
 use crate::batch::{check, check_range};
 use crate::commit::Durability;
@@ -12,6 +12,7 @@ use crate::database::Database;
 use crate::error::Result;
 use crate::iter::Iter;
 use crate::keys::{bounds_of, bounds_of_prefix, within_key_length};
+use crate::layers::Layers;
 use crate::read;
 use crate::slice::Slice;
 
@@ -159,8 +160,31 @@ impl Tree {
         let engine = self.db.engine();
         engine.check_open()?;
         let view = engine.views.load();
-        let msn = engine.views.visible();
-        read::get(&engine.table, &view, self.id, key.as_ref(), msn)
+        let sight = Sight::at(engine.views.visible());
+        read::get(&engine.table, &Layers::of(&view), self.id, key.as_ref(), sight)
+    }
+
+    /// The values of several keys, in the order of the keys; all of one moment. Costs what
+    /// [`Tree::get`] costs, for each.
+    ///
+    /// ```
+    /// # fn main() -> sapwood::Result<()> {
+    /// # let tree = sapwood::Config::in_memory().open()?.tree("t")?;
+    /// tree.insert("oak", "1")?;
+    /// let found = tree.multi_get(["beech", "oak"])?;
+    /// assert_eq!(found[0], None);
+    /// assert_eq!(found[1].as_deref(), Some(&b"1"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Tree::get`].
+    pub fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Slice>>> {
+        self.at(&self.db).multi_get(keys)
     }
 
     /// Whether `key` is there. Costs what [`Tree::get`] costs.

@@ -9,42 +9,19 @@
 //! one who adds any.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use sapwood_serialize::{Msn, Op, Record, TreeId, encode_record};
+use sapwood_serialize::{Op, Record, Sight, encode_record};
 
 use crate::batch::check;
-use crate::commit::Durability;
-use crate::engine::Engine;
+use crate::commit::{Logging, Proposal, Settled};
+use crate::conflict::Guard;
 use crate::error::Result;
+use crate::footprint::Footprint;
+use crate::layers::Layers;
 use crate::read;
 use crate::slice::Slice;
 use crate::tree::Tree;
-
-/// What a commit depends on: that nobody has changed a key since it was read.
-#[derive(Clone, Debug)]
-pub(crate) struct Guard {
-    tree: TreeId,
-    key: Box<[u8]>,
-    msn: Msn,
-}
-
-impl Engine {
-    /// Whether something was said of the guarded key since it was read, as far as can be told;
-    /// exact while the caller leads.
-    pub(crate) fn has_changed(&self, guard: &Guard) -> bool {
-        let view = self.views.load();
-        let oldest = view.sealed.first().unwrap_or(&view.active);
-        // What lies between may have left the memtables already.
-        guard.msn.next() < oldest.first_msn()
-            || view.generations().any(|generation| {
-                let memtable = &generation.memtable;
-                let now = Msn::from_raw(u64::MAX);
-                let newest = memtable.get(guard.tree, &guard.key, now);
-                let deleted = memtable.deleted(guard.tree, &guard.key, now);
-                newest.map(|version| version.msn).max(deleted) > Some(guard.msn.to_raw())
-            })
-    }
-}
 
 /// What is to become of a key.
 enum Decision<'v> {
@@ -189,7 +166,8 @@ impl Tree {
             let msn = engine.views.visible();
             let old = {
                 let view = engine.views.load();
-                read::get(&engine.table, &view, self.id(), key, engine.views.visible())?
+                let (layers, sight) = (Layers::of(&view), Sight::at(engine.views.visible()));
+                read::get(&engine.table, &layers, self.id(), key, sight)?
             };
             let decided = decide(old.as_deref());
             let op = match &decided {
@@ -198,11 +176,16 @@ impl Tree {
                 Decision::Keep | Decision::Remove => return Ok((old, decided)),
             };
             check(self, key, op)?;
-            let guard = Guard { tree: self.id(), key: key.into(), msn };
+            let footprint = Arc::new(Footprint::one(self.id(), key));
+            let guard = Guard { footprint, since: msn, watch: None };
             let record = Record::Write { tree: self.id(), key, op };
-            let bytes = key.len() + op.payload().len() + 16;
-            let encode = |out: &mut Vec<u8>| encode_record(out, &record);
-            if engine.commit_if(&guard, bytes, Durability::Buffered, &encode)? {
+            let proposal = Proposal {
+                bytes: key.len() + op.payload().len() + 16,
+                logging: Logging::Logged,
+                guard: Some(&guard),
+                encode: &|out: &mut Vec<u8>| encode_record(out, &record),
+            };
+            if let Settled::Committed(_) = engine.propose(&proposal)? {
                 return Ok((old, decided));
             }
         }

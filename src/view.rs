@@ -14,6 +14,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use sapwood_cachetable::sync::{Mutex, Rank};
@@ -44,7 +45,14 @@ impl View {
 pub(crate) struct ViewCell {
     current: ArcSwap<View>,
     visible: AtomicU64,
-    registered: Mutex<BTreeMap<Msn, usize>>,
+    registered: Mutex<BTreeMap<Msn, Readers>>,
+}
+
+/// Who reads at one MSN.
+struct Readers {
+    count: usize,
+    /// When the first of them came.
+    since: Duration,
 }
 
 impl ViewCell {
@@ -84,12 +92,19 @@ impl ViewCell {
         self.visible.store(msn.to_raw(), Ordering::Release);
     }
 
-    /// Registers a reader at what is visible now, in one step.
-    pub(crate) fn register(self: &Arc<Self>) -> Registration {
+    /// Registers a reader at what is visible now, in one step; `now` is the time.
+    pub(crate) fn register(self: &Arc<Self>, now: Duration) -> Registration {
         let mut registered = self.registered.lock();
         let msn = self.visible();
-        *registered.entry(msn).or_default() += 1;
+        registered.entry(msn).or_insert(Readers { count: 0, since: now }).count += 1;
         Registration { cell: self.clone(), msn }
+    }
+
+    /// How many readers are registered, and since when the one has been that sees the oldest state.
+    pub(crate) fn readers(&self) -> (usize, Option<Duration>) {
+        let registered = self.registered.lock();
+        let count = registered.values().map(|readers| readers.count).sum();
+        (count, registered.values().next().map(|oldest| oldest.since))
     }
 }
 
@@ -125,12 +140,18 @@ impl Registration {
     }
 }
 
+impl std::fmt::Debug for Registration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Registration({})", self.msn)
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut registered = self.cell.registered.lock();
-        if let Some(count) = registered.get_mut(&self.msn) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(readers) = registered.get_mut(&self.msn) {
+            readers.count -= 1;
+            if readers.count == 0 {
                 registered.remove(&self.msn);
             }
         }

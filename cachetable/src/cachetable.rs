@@ -45,6 +45,8 @@ pub struct Meters {
     pub memtables: Meter,
     /// Space that was promised to what is not written yet.
     pub promised: Meter,
+    /// Versions in segments that newer ones follow: kept for readers, or not forgotten yet.
+    pub superseded: Meter,
 }
 
 impl Meters {
@@ -189,18 +191,21 @@ impl Cachetable {
         handle
     }
 
-    /// A segment of freshly built pages, in memory alone. `promise` holds space on disk for it.
+    /// A segment of freshly built pages, in memory alone. `promise` holds space on disk for it;
+    /// `superseded` bytes of it are versions that newer ones follow.
     pub fn build_segment(
         &self,
         facts: SegmentFacts,
         meta: SegmentMeta,
         pages: Vec<Page>,
         promise: Charge,
+        superseded: usize,
     ) -> Arc<Segment> {
         let pages = pages.into_iter().map(|page| Arc::new(self.charged(page))).collect();
         let memory = self.meters.directories.charge(ResidentSegment::memory(&meta));
         let part = ResidentSegment::with_pages(meta, pages, vec![memory, promise]);
-        Arc::new(Segment::built(facts, part))
+        let superseded = (superseded > 0).then(|| self.meters.superseded.charge(superseded));
+        Arc::new(Segment::built(facts, part, superseded))
     }
 
     pub(crate) fn charged(&self, mut page: Page) -> Page {

@@ -220,27 +220,30 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             Space::Ask => self.table.promise(promised)?,
             Space::Promised => self.table.promise_anyway(promised),
         };
-        let (facts, meta) = describe(self.table, &pack);
-        let segment = self.table.build_segment(facts, meta, pack.pages, promise);
+        let (facts, meta, superseded) = describe(self.table, &pack);
+        let segment = self.table.build_segment(facts, meta, pack.pages, promise, superseded);
         self.draft.add(segment.clone());
         self.done.push(SegmentRef::whole(segment, self.base));
         self.draft.make_room()
     }
 }
 
-fn describe(table: &Cachetable, pack: &Pack) -> (SegmentFacts, SegmentMeta) {
+/// What is to be known of a pack, and how many bytes of it are versions that newer ones follow.
+fn describe(table: &Cachetable, pack: &Pack) -> (SegmentFacts, SegmentMeta, usize) {
     let mut directory = Directory::builder();
     let mut hashes = Vec::new();
-    let mut content = Content::Plain;
+    let (mut content, mut superseded) = (Content::Plain, 0);
     for page in &pack.pages {
         let rows = page.rows();
         for row in 0..rows {
             hashes.push(Filter::hash(page.key(row)));
             let mut versions = page.versions(row);
             let is_put = matches!(versions.next(), Some(Version { op: Op::Put(_), .. }));
-            if !is_put || versions.next().is_some() {
+            let older: usize = versions.map(|version| version.op.payload().len() + 10).sum();
+            if !is_put || older > 0 {
                 content = Content::Mixed;
             }
+            superseded += older;
         }
         let summary = PageSummary {
             rows: u32::try_from(rows).expect("a page has fewer than 2^32 rows"),
@@ -257,7 +260,7 @@ fn describe(table: &Cachetable, pack: &Pack) -> (SegmentFacts, SegmentMeta) {
         bytes: directory.raw_bytes(),
         content,
     };
-    (facts, SegmentMeta { directory, filter: Filter::build(&hashes) })
+    (facts, SegmentMeta { directory, filter: Filter::build(&hashes) }, superseded)
 }
 
 /// Two packs with the same pages, about as large as each other.

@@ -26,7 +26,7 @@
 
 use std::borrow::Cow;
 
-use crate::{MergeError, Msn, Op, OpKind, Operator, Version};
+use crate::{MergeError, Msn, Op, OpKind, Operator, Sight, Version};
 
 /// What a job may forget: taken after the job has fixed its inputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -311,7 +311,7 @@ pub enum Seen<'a> {
     Merged(Vec<u8>),
 }
 
-/// What a reader at `msn` sees of `key`; `versions` and `covers` newest first, as in [`fold`].
+/// What a reader sees of `key`; `versions` and `covers` newest first, as in [`fold`].
 ///
 /// # Errors
 /// When operands are met and the operator fails, or `operator` is `None`.
@@ -319,13 +319,13 @@ pub fn see<'a>(
     key: &[u8],
     versions: impl Iterator<Item = Version<'a>>,
     covers: &[u64],
-    msn: Msn,
+    sight: Sight,
     operator: Option<&Operator>,
 ) -> Result<Seen<'a>, MergeError> {
     let mut operands = Vec::new();
     let mut base = None;
     for said in interleave(versions, covers) {
-        if said.version.msn > msn.to_raw() {
+        if !sight.sees(said.version.msn) {
             continue;
         }
         match said.version.op {
@@ -580,9 +580,11 @@ mod tests {
                     let beside: &[u64] = if floor == Floor::Leaf { &[] } else { &covers };
                     for at in registered.iter().copied().chain([Msn::from_raw(4), Msn::from_raw(9)])
                     {
-                        let before = see(b"k", versions.iter().copied(), &covers, at, Some(&add));
+                        let before =
+                            see(b"k", versions.iter().copied(), &covers, Sight::at(at), Some(&add));
                         let kept = folded.versions();
-                        let after = see(b"k", kept.iter().copied(), beside, at, Some(&add));
+                        let after =
+                            see(b"k", kept.iter().copied(), beside, Sight::at(at), Some(&add));
                         let value = |seen: Result<Seen<'_>, MergeError>| match seen.unwrap() {
                             Seen::Absent => None,
                             Seen::Value(value) => Some(value.to_vec()),

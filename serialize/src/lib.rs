@@ -29,6 +29,7 @@ pub mod page;
 pub mod run;
 pub mod segment;
 pub mod segment_image;
+pub mod sight;
 pub mod space_map_image;
 mod storage;
 pub mod superblock;
@@ -56,6 +57,7 @@ pub use segment_image::{
     EncodedSegment, MetaPlace, SegmentIdentity, SegmentMeta, decode_meta, decode_page,
     encode_segment,
 };
+pub use sight::Sight;
 pub use space_map_image::{decode_space_map, encode_space_map};
 pub use storage::{LockError, Storage, StorageFile, StorageLock};
 pub use superblock::{BlobPlace, Superblock, SuperblockError};

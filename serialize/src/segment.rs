@@ -66,19 +66,26 @@ pub struct Segment {
     resident: ArcSwapOption<ResidentSegment>,
     place: OnceLock<SegmentPlace>,
     standing: Standing,
+    /// What was charged for as long as the segment exists.
+    _charge: Option<Charge>,
 }
 
 impl Segment {
-    /// A segment that was just built and lives in memory alone.
-    pub fn built(facts: SegmentFacts, resident: ResidentSegment) -> Segment {
-        let resident = ArcSwapOption::from_pointee(resident);
-        Segment { facts, resident, place: OnceLock::new(), standing: Standing::default() }
+    /// A segment that was just built and lives in memory alone; `charge` lives as long as it.
+    pub fn built(
+        facts: SegmentFacts,
+        resident: ResidentSegment,
+        charge: Option<Charge>,
+    ) -> Segment {
+        let (resident, place) = (ArcSwapOption::from_pointee(resident), OnceLock::new());
+        Segment { facts, resident, place, standing: Standing::default(), _charge: charge }
     }
 
     /// A segment that lies on disk, nothing of it resident.
     pub fn written(facts: SegmentFacts, place: SegmentPlace) -> Segment {
         let standing = Standing::default();
-        Segment { facts, resident: ArcSwapOption::empty(), place: place.into(), standing }
+        let (resident, place) = (ArcSwapOption::empty(), place.into());
+        Segment { facts, resident, place, standing, _charge: None }
     }
 
     /// The fixed facts.

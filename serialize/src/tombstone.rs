@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::bounds::Bounds;
 use crate::fold::Horizon;
 use crate::segment::Key;
-use crate::{Msn, Violation};
+use crate::{Msn, Sight, Violation};
 
 /// A stretch of keys, and the range deletes that cover all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,18 +31,14 @@ pub struct Tombstone {
 }
 
 impl Tombstone {
-    /// The newest delete at or below `msn`.
-    pub fn visible_at(&self, msn: Msn) -> Option<u64> {
-        self.msns.iter().copied().find(|deleted| *deleted <= msn.to_raw())
+    /// The newest delete that a reader sees.
+    pub fn visible_at(&self, sight: Sight) -> Option<u64> {
+        self.msns.iter().copied().find(|deleted| sight.sees(*deleted))
     }
 
     /// The keys covered.
     pub fn bounds(&self) -> Bounds {
         Bounds { lower: self.lower.clone(), upper: self.upper.clone() }
-    }
-
-    fn newest(&self) -> u64 {
-        self.msns.first().copied().unwrap_or(0)
     }
 
     fn is_behind(&self, key: &[u8]) -> bool {
@@ -245,15 +241,6 @@ fn join(pieces: impl Iterator<Item = Tombstone>) -> Tombstones {
         }
     }
     Tombstones::new(joined)
-}
-
-/// The newest of some range deletes that a reader at `msn` sees over one key.
-pub fn newest_visible<'a>(
-    pieces: impl IntoIterator<Item = &'a Tombstone>,
-    msn: Msn,
-) -> Option<(u64, &'a Tombstone)> {
-    let seen = pieces.into_iter().filter_map(|piece| Some((piece.visible_at(msn)?, piece)));
-    seen.max_by_key(|(deleted, piece)| (*deleted, piece.newest()))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use arc_swap::ArcSwapOption;
 use sapwood_serialize::fold::Horizon;
 use sapwood_serialize::run::Bounds;
-use sapwood_serialize::{Charge, Meter, Msn, Tombstones, TreeId};
+use sapwood_serialize::{Charge, Meter, Msn, Sight, Tombstones, TreeId};
 
 /// A memtable with this many entries (a range delete counts once a piece that it covers) is full.
 pub(super) const ENTRIES_MAX: usize = 4096;
@@ -121,7 +121,8 @@ impl Ranges {
         }
         let current = self.current.load();
         let lists = current.as_ref()?.trees.get(&tree)?;
-        lists.iter().filter_map(|list| list.covering(key)?.visible_at(visible)).max()
+        let sight = Sight::at(visible);
+        lists.iter().filter_map(|list| list.covering(key)?.visible_at(sight)).max()
     }
 
     /// The trees that have some, ascending.

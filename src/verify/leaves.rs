@@ -6,7 +6,7 @@
 
 use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::fold::{Floor, Rules, fold, see};
-use sapwood_serialize::{Msn, Op, Operator, Page, Version};
+use sapwood_serialize::{Msn, Op, Operator, Page, Sight, Version};
 
 use super::Walk;
 use crate::merge;
@@ -84,7 +84,7 @@ impl LeafRules {
         };
         (0..versions.len()).filter(|at| newest_of_chain(*at)).any(|at| {
             let chain = versions.iter().skip(at).copied();
-            see(key, chain, &[], Msn::from_raw(u64::MAX), self.operator.as_ref()).is_ok()
+            see(key, chain, &[], Sight::at(Msn::from_raw(u64::MAX)), self.operator.as_ref()).is_ok()
         })
     }
 }

@@ -192,7 +192,7 @@ impl Subject {
         let hashes: Vec<u64> = (0..page.rows()).map(|row| Filter::hash(page.key(row))).collect();
         let meta = SegmentMeta { directory, filter: Filter::build(&hashes) };
         let promise = table.promise_anyway(1 << 12);
-        SegmentRef::whole(table.build_segment(facts, meta, vec![page], promise), Msn::ZERO)
+        SegmentRef::whole(table.build_segment(facts, meta, vec![page], promise, 0), Msn::ZERO)
     }
 
     /// A run of one put.

@@ -17,3 +17,4 @@ mod sim;
 mod step_points;
 mod threads;
 mod tidy;
+mod transactions;

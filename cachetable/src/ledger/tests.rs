@@ -63,7 +63,7 @@ fn segment(id: SegmentId) -> Arc<Segment> {
     let facts = SegmentFacts { id, first, last, rows: 1, bytes: 9, content: Content::Plain };
     let part =
         ResidentSegment::with_pages(meta, vec![Arc::new(page)], vec![Meter::new().charge(1)]);
-    Arc::new(Segment::built(facts, part))
+    Arc::new(Segment::built(facts, part, None))
 }
 
 struct World {

@@ -1,0 +1,199 @@
+//! What a commit depends on, and how its leader sees whether that still stands.
+//!
+//! ```text
+//! few keys, short ago    the leader looks into the memtables: exact, since it alone adds to them
+//! everything else        watch what is committed from now on -> search all that was before, unhurried
+//!                        -> the leader looks through what the watch has gathered since
+//! ```
+//!
+//! So nobody reads from disk or goes through many rows while others wait to commit.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use sapwood_cachetable::Fault;
+use sapwood_cachetable::sync::{Mutex, Rank};
+use sapwood_serialize::run::Bounds;
+use sapwood_serialize::segment::Key;
+use sapwood_serialize::{Msn, Record, Records, TreeId};
+
+use crate::commit::{Line, Proposal, Settled};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::footprint::Footprint;
+use crate::newest;
+
+/// What a commit depends on: that nobody has changed these keys since they were read.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    /// Sorted.
+    pub(crate) footprint: Arc<Footprint>,
+    pub(crate) since: Msn,
+    /// What was committed after all else was searched.
+    pub(crate) watch: Option<Arc<Watch>>,
+}
+
+/// A key that somebody has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Touch {
+    pub(crate) tree: TreeId,
+    pub(crate) key: Key,
+}
+
+/// Whether what a commit depends on still stands.
+pub(crate) enum Verdict {
+    Stands,
+    Changed(Touch),
+    /// It cannot be told from the memtables, or not quickly.
+    Unknown,
+}
+
+/// Gathers what is committed while it lives.
+pub(crate) struct Watch(Mutex<Vec<u8>>);
+
+impl Watch {
+    fn new() -> Watch {
+        Watch(Mutex::new(Rank::Storage, Vec::new()))
+    }
+
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock())
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// The first key of `footprint` that was changed since the last look.
+    fn touched(&self, footprint: &Footprint) -> std::result::Result<Option<Touch>, Fault> {
+        for record in Records::new(&self.take()) {
+            let touch = touch_of(footprint, &record?);
+            if touch.is_some() {
+                return Ok(touch);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The key of `footprint` that a record changes.
+fn touch_of(footprint: &Footprint, record: &Record<'_>) -> Option<Touch> {
+    match *record {
+        Record::Write { tree, key, .. } => {
+            footprint.has(tree, key).then(|| Touch { tree, key: key.into() })
+        }
+        Record::DeleteRange { tree, lower, upper } => {
+            let bounds = Bounds { lower: lower.into(), upper: upper.map(Key::from) };
+            footprint.within(tree, &bounds).map(|key| Touch { tree, key })
+        }
+        Record::CreateTree { .. } | Record::DropTree { .. } | Record::Operator { .. } => None,
+    }
+}
+
+impl Line {
+    /// Passes on to all who watch that `records` were committed. The leader's.
+    pub(crate) fn tell(&self, records: &[u8]) {
+        if !self.is_watched.load(Ordering::Acquire) {
+            return;
+        }
+        let mut watches = self.watches.lock();
+        watches.retain(|watch| {
+            let watch = watch.upgrade();
+            watch.inspect(|watch| watch.0.lock().extend_from_slice(records)).is_some()
+        });
+        self.is_watched.store(!watches.is_empty(), Ordering::Release);
+    }
+
+    /// Gathers everything that is committed from now on.
+    fn watch(&self) -> Arc<Watch> {
+        let watch = Arc::new(Watch::new());
+        self.lead(|| {
+            self.watches.lock().push(Arc::downgrade(&watch));
+            self.is_watched.store(true, Ordering::Release);
+        });
+        watch
+    }
+}
+
+impl Engine {
+    /// Whether what the guard depends on still stands; exact while the caller leads.
+    pub(crate) fn verdict(&self, guard: &Guard) -> std::result::Result<Verdict, Fault> {
+        if let Some(watch) = &guard.watch {
+            let touched = watch.touched(&guard.footprint)?;
+            return Ok(touched.map_or(Verdict::Stands, Verdict::Changed));
+        }
+        Ok(self.look_into_memtables(guard))
+    }
+
+    fn look_into_memtables(&self, guard: &Guard) -> Verdict {
+        /// So many keys and entries take the leader well below a millisecond.
+        const ENTRIES_MOST: usize = 512;
+        let view = self.views.load();
+        let oldest = view.sealed.first().unwrap_or(&view.active);
+        // What lies between may have left the memtables already.
+        if guard.since.next() < oldest.first_msn() || guard.footprint.keys().len() > ENTRIES_MOST {
+            return Verdict::Unknown;
+        }
+        let newer = || view.generations().filter(|one| one.may_have_newer(guard.since));
+        if newer().any(|generation| generation.has_runs()) {
+            return Verdict::Unknown;
+        }
+        for (tree, key) in guard.footprint.keys() {
+            let found = newer().find_map(|generation| newest::in_memtable(generation, *tree, key));
+            if found > Some(guard.since.to_raw()) {
+                return Verdict::Changed(Touch { tree: *tree, key: key.clone() });
+            }
+        }
+        let mut budget = ENTRIES_MOST;
+        for (tree, bounds) in guard.footprint.ranges() {
+            let (table, since) = (&self.table, guard.since);
+            match newest::in_memtables(table, newer(), *tree, bounds, since, &mut budget) {
+                Ok(None) => {}
+                Ok(Some(key)) => return Verdict::Changed(Touch { tree: *tree, key }),
+                Err(newest::TooMany) => return Verdict::Unknown,
+            }
+        }
+        Verdict::Stands
+    }
+
+    /// Commits a proposal whose guard the leader could not judge: searches first.
+    pub(crate) fn propose_slowly(&self, guard: &Guard, proposal: &Proposal<'_>) -> Result<Settled> {
+        /// What the leader looks through itself, at most.
+        const WATCHED_BYTES: usize = 32 << 10;
+        /// So often it is tried to get below that.
+        const ROUNDS_MOST: usize = 16;
+        let watch = self.line.watch();
+        if let Some(touch) = self.search(guard)? {
+            return Ok(Settled::Changed(touch));
+        }
+        for _ in 0..ROUNDS_MOST {
+            if watch.bytes() <= WATCHED_BYTES {
+                break;
+            }
+            if let Some(touch) = watch.touched(&guard.footprint)? {
+                return Ok(Settled::Changed(touch));
+            }
+        }
+        let guard = Guard { watch: Some(watch), ..guard.clone() };
+        self.propose(&Proposal { guard: Some(&guard), ..*proposal })
+    }
+
+    /// Searches everything for a change since the guarded keys were read.
+    fn search(&self, guard: &Guard) -> Result<Option<Touch>> {
+        for (tree, key) in guard.footprint.keys() {
+            self.check_open()?;
+            let view = self.views.load();
+            if newest::of_key(&self.table, &view, *tree, key)? > Some(guard.since.to_raw()) {
+                return Ok(Some(Touch { tree: *tree, key: key.clone() }));
+            }
+        }
+        for (tree, bounds) in guard.footprint.ranges() {
+            self.check_open()?;
+            let view = self.views.load();
+            if let Some(key) = newest::in_bounds(&self.table, &view, *tree, bounds, guard.since)? {
+                return Ok(Some(Touch { tree: *tree, key }));
+            }
+        }
+        Ok(None)
+    }
+}
