@@ -152,6 +152,11 @@ impl Line {
         self.leader.lock().next_msn
     }
 
+    /// The leader's: the next message gets this number.
+    pub(crate) fn set_next_msn(&self, next: Msn) {
+        self.leader.lock().next_msn = next;
+    }
+
     /// Becomes the leader at once, or lines up `pending` and returns when it was committed by
     /// another leader; `None` when the caller is to lead itself.
     fn line_up(&self, make: &dyn Fn() -> Pending) -> Option<Outcome> {
@@ -411,6 +416,10 @@ fn apply_record(
             catalog.name_operator(tree, &OperatorName { name: name.to_owned(), version });
             Ok(msn)
         }
+        Record::Runs { .. } => {
+            let rule = "it names runs beside other records";
+            Err(Corruption::new("log record", 0, rule).into())
+        }
         Record::DropTree { .. } => {
             let rule = "it drops a tree, which this version never writes";
             Err(Corruption::new("log record", 0, rule).into())
@@ -423,7 +432,10 @@ fn user_bytes(record: &Record<'_>) -> u64 {
     let bytes = match record {
         Record::Write { key, op, .. } => key.len() + op.payload().len(),
         Record::DeleteRange { lower, upper, .. } => lower.len() + upper.map_or(0, <[u8]>::len),
-        Record::CreateTree { .. } | Record::DropTree { .. } | Record::Operator { .. } => 0,
+        Record::CreateTree { .. }
+        | Record::DropTree { .. }
+        | Record::Operator { .. }
+        | Record::Runs { .. } => 0,
     };
     bytes as u64
 }

@@ -1,8 +1,8 @@
 //! What a commit depends on, and how its leader sees whether that still stands.
 //!
 //! ```text
-//! few keys, short ago    the leader looks into the memtables: exact, since it alone adds to them
-//! everything else        watch what is committed from now on -> search all that was before, unhurried
+//! few keys, short ago    the leader looks into the memtables, which it alone adds to
+//! everything else        watch what is committed from now on -> search all that was before
 //!                        -> the leader looks through what the watch has gathered since
 //! ```
 //!
@@ -11,8 +11,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sapwood_cachetable::Fault;
 use sapwood_cachetable::sync::{Mutex, Rank};
+use sapwood_cachetable::{Cachetable, Fault};
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::segment::Key;
 use sapwood_serialize::{Msn, Record, Records, TreeId};
@@ -21,6 +21,7 @@ use crate::commit::{Line, Proposal, Settled};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::footprint::Footprint;
+use crate::generation::Generation;
 use crate::newest;
 
 /// What a commit depends on: that nobody has changed these keys since they were read.
@@ -28,9 +29,44 @@ use crate::newest;
 pub(crate) struct Guard {
     /// Sorted.
     pub(crate) footprint: Arc<Footprint>,
+    /// What belongs to the footprint, too: the keys of runs that are to be committed.
+    pub(crate) own: Option<Arc<Generation>>,
     pub(crate) since: Msn,
     /// What was committed after all else was searched.
     pub(crate) watch: Option<Arc<Watch>>,
+}
+
+impl Guard {
+    /// A guard that the leader judges from the memtables, if it can.
+    pub(crate) fn new(footprint: Footprint, since: Msn) -> Guard {
+        Guard { footprint: Arc::new(footprint), own: None, since, watch: None }
+    }
+
+    /// The key of the footprint that a record changes.
+    fn touched_by(&self, table: &Cachetable, record: &Record<'_>) -> Result<Option<Touch>> {
+        match *record {
+            Record::Write { tree, key, .. } => {
+                let touched = self.footprint.has(tree, key) || self.own_has(table, tree, key)?;
+                Ok(touched.then(|| Touch { tree, key: key.into() }))
+            }
+            Record::DeleteRange { tree, lower, upper } => {
+                let bounds = Bounds { lower: lower.into(), upper: upper.map(Key::from) };
+                let found = match (self.footprint.within(tree, &bounds), &self.own) {
+                    (None, Some(own)) => newest::first_within(table, own, tree, &bounds)?,
+                    (found, _) => found,
+                };
+                Ok(found.map(|key| Touch { tree, key }))
+            }
+            Record::CreateTree { .. }
+            | Record::DropTree { .. }
+            | Record::Operator { .. }
+            | Record::Runs { .. } => Ok(None),
+        }
+    }
+
+    fn own_has(&self, table: &Cachetable, tree: TreeId, key: &[u8]) -> Result<bool> {
+        self.own.as_ref().map_or(Ok(false), |own| newest::has(table, own, tree, key))
+    }
 }
 
 /// A key that somebody has changed.
@@ -46,6 +82,13 @@ pub(crate) enum Verdict {
     Changed(Touch),
     /// It cannot be told from the memtables, or not quickly.
     Unknown,
+}
+
+/// What a search has found.
+pub(crate) enum Searched {
+    /// Nothing; the guard is to be judged by what it has watched.
+    Stands(Guard),
+    Changed(Touch),
 }
 
 /// Gathers what is committed while it lives.
@@ -64,29 +107,15 @@ impl Watch {
         self.0.lock().len()
     }
 
-    /// The first key of `footprint` that was changed since the last look.
-    fn touched(&self, footprint: &Footprint) -> std::result::Result<Option<Touch>, Fault> {
+    /// The first key of the guard's footprint that was changed since the last look.
+    fn touched(&self, table: &Cachetable, guard: &Guard) -> Result<Option<Touch>> {
         for record in Records::new(&self.take()) {
-            let touch = touch_of(footprint, &record?);
+            let touch = guard.touched_by(table, &record?)?;
             if touch.is_some() {
                 return Ok(touch);
             }
         }
         Ok(None)
-    }
-}
-
-/// The key of `footprint` that a record changes.
-fn touch_of(footprint: &Footprint, record: &Record<'_>) -> Option<Touch> {
-    match *record {
-        Record::Write { tree, key, .. } => {
-            footprint.has(tree, key).then(|| Touch { tree, key: key.into() })
-        }
-        Record::DeleteRange { tree, lower, upper } => {
-            let bounds = Bounds { lower: lower.into(), upper: upper.map(Key::from) };
-            footprint.within(tree, &bounds).map(|key| Touch { tree, key })
-        }
-        Record::CreateTree { .. } | Record::DropTree { .. } | Record::Operator { .. } => None,
     }
 }
 
@@ -119,7 +148,9 @@ impl Engine {
     /// Whether what the guard depends on still stands; exact while the caller leads.
     pub(crate) fn verdict(&self, guard: &Guard) -> std::result::Result<Verdict, Fault> {
         if let Some(watch) = &guard.watch {
-            let touched = watch.touched(&guard.footprint)?;
+            // What cannot be read now is looked for anew, and told, by whoever does not lead.
+            let touched = watch.touched(&self.table, guard);
+            let touched = touched.map_err(|error| error.to_fault())?;
             return Ok(touched.map_or(Verdict::Stands, Verdict::Changed));
         }
         Ok(self.look_into_memtables(guard))
@@ -131,7 +162,8 @@ impl Engine {
         let view = self.views.load();
         let oldest = view.sealed.first().unwrap_or(&view.active);
         // What lies between may have left the memtables already.
-        if guard.since.next() < oldest.first_msn() || guard.footprint.keys().len() > ENTRIES_MOST {
+        let is_large = guard.own.is_some() || guard.footprint.keys().len() > ENTRIES_MOST;
+        if is_large || guard.since.next() < oldest.first_msn() {
             return Verdict::Unknown;
         }
         let newer = || view.generations().filter(|one| one.may_have_newer(guard.since));
@@ -158,24 +190,32 @@ impl Engine {
 
     /// Commits a proposal whose guard the leader could not judge: searches first.
     pub(crate) fn propose_slowly(&self, guard: &Guard, proposal: &Proposal<'_>) -> Result<Settled> {
+        match self.search_watching(guard)? {
+            Searched::Stands(guard) => self.propose(&Proposal { guard: Some(&guard), ..*proposal }),
+            Searched::Changed(touch) => Ok(Settled::Changed(touch)),
+        }
+    }
+
+    /// Searches all that was committed since the guarded keys were read. The guard that it returns
+    /// knows of what is committed from then on.
+    pub(crate) fn search_watching(&self, guard: &Guard) -> Result<Searched> {
         /// What the leader looks through itself, at most.
         const WATCHED_BYTES: usize = 32 << 10;
         /// So often it is tried to get below that.
         const ROUNDS_MOST: usize = 16;
         let watch = self.line.watch();
         if let Some(touch) = self.search(guard)? {
-            return Ok(Settled::Changed(touch));
+            return Ok(Searched::Changed(touch));
         }
         for _ in 0..ROUNDS_MOST {
             if watch.bytes() <= WATCHED_BYTES {
                 break;
             }
-            if let Some(touch) = watch.touched(&guard.footprint)? {
-                return Ok(Settled::Changed(touch));
+            if let Some(touch) = watch.touched(&self.table, guard)? {
+                return Ok(Searched::Changed(touch));
             }
         }
-        let guard = Guard { watch: Some(watch), ..guard.clone() };
-        self.propose(&Proposal { guard: Some(&guard), ..*proposal })
+        Ok(Searched::Stands(Guard { watch: Some(watch), ..guard.clone() }))
     }
 
     /// Searches everything for a change since the guarded keys were read.
@@ -192,6 +232,20 @@ impl Engine {
             let view = self.views.load();
             if let Some(key) = newest::in_bounds(&self.table, &view, *tree, bounds, guard.since)? {
                 return Ok(Some(Touch { tree: *tree, key }));
+            }
+        }
+        guard.own.as_ref().map_or(Ok(None), |own| self.search_own(own, guard.since))
+    }
+
+    /// Searches for a change of a key of runs that are to be committed.
+    fn search_own(&self, own: &Arc<Generation>, since: Msn) -> Result<Option<Touch>> {
+        for tree in own.trees_of_runs() {
+            for bounds in own.runs(tree).iter().filter_map(|run| run.bounds()) {
+                self.check_open()?;
+                let view = self.views.load();
+                if let Some(key) = newest::of_own(&self.table, &view, tree, &bounds, since, own)? {
+                    return Ok(Some(Touch { tree, key }));
+                }
             }
         }
         Ok(None)

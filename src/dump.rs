@@ -21,8 +21,8 @@ impl Database {
         let (forest, generations) = engine.views.hold();
         let mut out = String::new();
         for generation in generations {
-            let (id, memtable) = (generation.id, &generation.memtable);
-            let (rows, bytes) = (memtable.rows(), memtable.user_bytes());
+            let id = generation.id;
+            let (rows, bytes) = (generation.rows(), generation.user_bytes());
             line(&mut out, 0, &format!("generation {id}: {rows} messages, {bytes} bytes"));
         }
         for tree in forest.trees.values() {

@@ -176,7 +176,7 @@ impl Engine {
     }
 
     /// Wakes background threads: there is something to do.
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(wakers) = &*self.wakers.lock() {
             wakers.wake();
         }
@@ -290,9 +290,9 @@ impl Engine {
 
     /// Seals what is active and spills everything, so that the trees have it all.
     pub(crate) fn spill_all(&self) -> std::result::Result<(), Fault> {
-        if !self.views.load().active.memtable.is_empty() {
+        if !self.views.load().active.is_empty() {
             self.line.lead(|| {
-                let is_empty = self.views.load().active.memtable.is_empty();
+                let is_empty = self.views.load().active.is_empty();
                 if is_empty { Ok(()) } else { self.seal() }
             })?;
         }

@@ -64,6 +64,11 @@ pub(crate) enum Kind {
         tree: String,
         key: Box<[u8]>,
     },
+    /// A row of a bulk load whose key is not above the one before.
+    NotAscending {
+        row: u64,
+        key: Box<[u8]>,
+    },
     /// A savepoint that a transaction cannot go back to.
     Savepoint,
     /// A tree was opened with another operator than it has.
@@ -93,6 +98,18 @@ pub(crate) enum Kind {
 impl Error {
     pub(crate) fn new(kind: Kind) -> Error {
         Error(Arc::new(kind))
+    }
+
+    /// The fault that it came from, for whoever can only pass faults on.
+    pub(crate) fn to_fault(&self) -> Fault {
+        match self.fault() {
+            Some(fault) => fault.clone(),
+            None => Fault::io(
+                "looking through",
+                "what was committed",
+                std::io::Error::other(self.clone()),
+            ),
+        }
     }
 
     fn fault(&self) -> Option<&Fault> {
@@ -148,6 +165,7 @@ impl Error {
 }
 
 impl fmt::Display for Error {
+    #[expect(clippy::too_many_lines, reason = "a list: one sentence for each kind")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Kind::Fault(fault) => fault.fmt(f),
@@ -186,6 +204,12 @@ impl fmt::Display for Error {
                 f,
                 "the transaction lost against another one: the key \"{}\" of the tree {tree:?} was \
                  changed after it began; run it again",
+                key.escape_ascii()
+            ),
+            Kind::NotAscending { row, key } => write!(
+                f,
+                "row {row} of the rows to ingest has the key \"{}\", which is not above the one \
+                 before; sort the rows by key, each key once",
                 key.escape_ascii()
             ),
             Kind::Savepoint => f.write_str(

@@ -1,4 +1,7 @@
 //! A generation: one memtable for all trees, with the interval of MSNs that it owns.
+//!
+//! It may begin with runs: what a transaction or a bulk load has written ahead, because it was more
+//! than fits into memory. They are older than all that its memtable gets later.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -6,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sapwood_cachetable::sync::{Mutex, Rank};
-use sapwood_cachetable::{Cachetable, Fault};
+use sapwood_cachetable::{Cachetable, Fault, Reserved};
 use sapwood_serialize::merge_iter::{Direction, Stream};
 use sapwood_serialize::run::Run;
 use sapwood_serialize::{Charge, GenerationId, Msn, Tombstones, TreeId, Version};
@@ -18,13 +21,36 @@ pub(crate) struct Generation {
     // Constant after construction.
     pub(crate) id: GenerationId,
     pub(crate) memtable: Memtable,
-    /// Runs that were written before their messages were committed, oldest first; the memtable of
-    /// such a generation is empty.
-    runs: BTreeMap<TreeId, Vec<Arc<Run>>>,
+    /// Older than everything in the memtable.
+    written: Written,
     oldest: Msn,
     /// Set when it is sealed.
     newest: AtomicU64,
     promises: Mutex<Promises>,
+}
+
+/// Runs that were written before their messages were committed.
+#[derive(Clone, Default)]
+pub(crate) struct Written {
+    /// Of each tree, oldest first.
+    pub(crate) runs: BTreeMap<TreeId, Vec<Arc<Run>>>,
+    /// What keeps their segments.
+    pub(crate) reserved: Vec<Arc<Reserved>>,
+}
+
+impl Written {
+    /// The same, numbered from `to` on instead of from `from` on.
+    pub(crate) fn renumbered(&self, from: Msn, to: Msn) -> Written {
+        let renumbered = |runs: &Vec<Arc<Run>>| {
+            runs.iter().map(|run| Arc::new(run.renumbered(from, to))).collect()
+        };
+        let runs = self.runs.iter().map(|(tree, runs)| (*tree, renumbered(runs))).collect();
+        Written { runs, reserved: self.reserved.clone() }
+    }
+
+    fn sum(&self, of: impl Fn(&Run) -> u64) -> u64 {
+        self.runs.values().flatten().map(|run| of(run)).sum()
+    }
 }
 
 #[derive(Default)]
@@ -39,16 +65,46 @@ impl Generation {
         Generation {
             id,
             memtable: Memtable::new(&table.meters().memtables),
-            runs: BTreeMap::new(),
+            written: Written::default(),
             oldest,
             newest: AtomicU64::new(0),
             promises: Mutex::new(Rank::JobQueue, Promises::default()),
         }
     }
 
+    /// A generation that begins with messages that were written before.
+    pub(crate) fn holding(
+        id: GenerationId,
+        oldest: Msn,
+        table: &Cachetable,
+        written: Written,
+    ) -> Generation {
+        Generation { written, ..Generation::new(id, oldest, table) }
+    }
+
+    /// Whether there is no message.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.memtable.is_empty() && !self.has_runs()
+    }
+
+    /// The bytes of keys and payloads.
+    pub(crate) fn user_bytes(&self) -> u64 {
+        self.memtable.user_bytes() + self.written.sum(Run::bytes)
+    }
+
+    /// How many messages there are; of a key with several in runs, one is counted.
+    pub(crate) fn rows(&self) -> u64 {
+        self.memtable.rows() + self.written.sum(Run::rows)
+    }
+
+    /// The trees that have runs, ascending.
+    pub(crate) fn trees_of_runs(&self) -> impl Iterator<Item = TreeId> {
+        self.written.runs.keys().copied()
+    }
+
     /// Whether it has runs besides its memtable.
     pub(crate) fn has_runs(&self) -> bool {
-        !self.runs.is_empty()
+        !self.written.runs.is_empty()
     }
 
     /// Whether a message of it may be newer than `msn`.
@@ -60,7 +116,7 @@ impl Generation {
 
     /// The runs of `tree` that it has besides its memtable, oldest first.
     pub(crate) fn runs(&self, tree: TreeId) -> &[Arc<Run>] {
-        self.runs.get(&tree).map_or(&[], Vec::as_slice)
+        self.written.runs.get(&tree).map_or(&[], Vec::as_slice)
     }
 
     /// All its range deletes in `tree`, in several lists that are to be taken together.
@@ -94,7 +150,7 @@ impl Generation {
 
     /// Whether it is to be sealed.
     pub(crate) fn is_full(&self, table: &Cachetable) -> bool {
-        self.memtable.fullness(table.budget().memtable()) >= 1.0
+        self.has_runs() || self.memtable.fullness(table.budget().memtable()) >= 1.0
     }
 
     /// No message of it has a smaller number.
@@ -124,7 +180,19 @@ impl sapwood_flusher::Generation for Generation {
     }
 
     fn trees(&self) -> Vec<TreeId> {
-        self.memtable.trees()
+        let mut trees = self.memtable.trees();
+        trees.extend(self.trees_of_runs());
+        trees.sort_unstable();
+        trees.dedup();
+        trees
+    }
+
+    fn runs(&self, tree: TreeId) -> &[Arc<Run>] {
+        Generation::runs(self, tree)
+    }
+
+    fn reserved(&self) -> &[Arc<Reserved>] {
+        &self.written.reserved
     }
 
     fn messages(&self, tree: TreeId) -> MemtableStream<'_> {

@@ -18,7 +18,6 @@ use sapwood_serialize::superblock::Session;
 use crate::config::Background;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
-use crate::memtable::Memtable;
 
 /// Once so many generations lie between the last checkpoint and now, an idle database takes one:
 /// each has a log file.
@@ -157,9 +156,8 @@ impl Engine {
     fn clean_memory(&self, credit: u64) -> std::result::Result<Cleaned, Fault> {
         let (bytes, rows) = {
             let view = self.views.load();
-            let memtables = || view.generations().map(|one| &one.memtable);
-            let bytes = memtables().map(Memtable::user_bytes).sum();
-            (bytes, memtables().map(Memtable::rows).sum())
+            let bytes = view.generations().map(|one| one.user_bytes()).sum();
+            (bytes, view.generations().map(|one| one.rows()).sum())
         };
         if rows == 0 {
             return Ok(Cleaned::Nothing);

@@ -34,6 +34,7 @@
 //! | `sapwood-flusher` | movement: spill, flush, reconcile, split, merge |
 //! | `sapwood` | meaning: databases, trees, batches, durability, recovery |
 
+mod adopt;
 mod background;
 mod batch;
 mod catalog;
@@ -48,6 +49,7 @@ mod error;
 mod footprint;
 mod generation;
 mod idle;
+mod ingest;
 mod iter;
 mod keys;
 mod layers;

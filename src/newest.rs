@@ -11,7 +11,7 @@ use sapwood_serialize::merge_iter::{Direction, Stream};
 use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{Filter, Msn, TreeId};
+use sapwood_serialize::{Filter, Msn, Tombstone, Tombstones, TreeId};
 
 use crate::error::Result;
 use crate::generation::Generation;
@@ -89,9 +89,32 @@ pub(crate) fn in_bounds(
     bounds: &Bounds,
     since: Msn,
 ) -> Result<Option<Key>> {
-    let mut look = Look { table, since, found: None, budget: usize::MAX };
+    in_bounds_of(table, view, tree, bounds, since, Whose::Anybody)
+}
+
+/// The same, only looking for keys that `own` has.
+pub(crate) fn of_own(
+    table: &Cachetable,
+    view: &View,
+    tree: TreeId,
+    bounds: &Bounds,
+    since: Msn,
+    own: &Generation,
+) -> Result<Option<Key>> {
+    in_bounds_of(table, view, tree, bounds, since, Whose::Own(tree, own))
+}
+
+fn in_bounds_of(
+    table: &Cachetable,
+    view: &View,
+    tree: TreeId,
+    bounds: &Bounds,
+    since: Msn,
+    whose: Whose<'_>,
+) -> Result<Option<Key>> {
+    let mut look = Look { table, since, whose, found: None, budget: usize::MAX };
     for generation in view.generations() {
-        look.memtable(generation, tree, bounds);
+        look.memtable(generation, tree, bounds)?;
         for run in generation.runs(tree) {
             look.run(run, bounds)?;
         }
@@ -112,67 +135,126 @@ pub(crate) fn in_memtables<'g>(
     since: Msn,
     budget: &mut usize,
 ) -> std::result::Result<Option<Key>, TooMany> {
-    let mut look = Look { table, since, found: None, budget: *budget };
-    generations.for_each(|generation| look.memtable(generation, tree, bounds));
+    let whose = Whose::Anybody;
+    let mut look = Look { table, since, whose, found: None, budget: *budget };
+    for generation in generations {
+        // Nothing is read for anybody's keys, so nothing can fail.
+        if look.memtable(generation, tree, bounds).is_err() {
+            return Err(TooMany);
+        }
+    }
     *budget = look.budget;
     if look.found.is_none() && look.budget == 0 { Err(TooMany) } else { Ok(look.found) }
+}
+
+/// Whether the runs of `own` say something of `key`.
+pub(crate) fn has(table: &Cachetable, own: &Generation, tree: TreeId, key: &[u8]) -> Result<bool> {
+    Ok(in_runs(table, own.runs(tree), key, Filter::hash(key))?.is_some())
+}
+
+/// The first key within `bounds` that the runs of `own` say something of.
+pub(crate) fn first_within(
+    table: &Cachetable,
+    own: &Generation,
+    tree: TreeId,
+    bounds: &Bounds,
+) -> Result<Option<Key>> {
+    let mut first: Option<Key> = None;
+    for run in own.runs(tree) {
+        let row = cursor(table, run, bounds)?.key().map(Key::from);
+        let deleted = run.tombstones().clip(bounds);
+        let deleted = deleted.pieces().first().map(|piece| piece.lower.clone());
+        first = first.into_iter().chain(row).chain(deleted).min();
+    }
+    Ok(first)
+}
+
+/// The rows of `run` within `bounds`.
+fn cursor<'t>(table: &'t Cachetable, run: &Arc<Run>, bounds: &Bounds) -> Result<RunCursor<'t>> {
+    let (run, bounds) = (run.clone(), bounds.clone());
+    Ok(RunCursor::new(table, run, bounds, Direction::Forward, ReadAhead::SCAN)?)
 }
 
 /// There was more to look at than was allowed.
 #[derive(Debug)]
 pub(crate) struct TooMany;
 
+/// Which keys count.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    Anybody,
+    /// Those in the runs of a generation.
+    Own(TreeId, &'a Generation),
+}
+
 /// A search for something newer than `since`; it ends with the first find.
 struct Look<'a> {
     table: &'a Cachetable,
     since: Msn,
+    whose: Whose<'a>,
     found: Option<Key>,
     /// So many entries of memtables may still be looked at.
     budget: usize,
 }
 
 impl Look<'_> {
-    fn memtable(&mut self, generation: &Generation, tree: TreeId, bounds: &Bounds) {
+    fn memtable(&mut self, generation: &Generation, tree: TreeId, bounds: &Bounds) -> Result<()> {
         for deleted in generation.memtable.tombstones(tree) {
-            self.tombstones(&deleted, bounds);
+            self.tombstones(&deleted, bounds)?;
         }
         let mut cursor = generation.memtable.cursor(tree);
         cursor.seek(&bounds.lower);
         while self.found.is_none() && cursor.valid() && bounds.contains(cursor.key()) {
             if self.budget == 0 {
-                return;
+                return Ok(());
             }
             self.budget -= 1;
             if cursor.version().msn > self.since.to_raw() {
-                self.found = Some(cursor.key().into());
+                self.meet(cursor.key())?;
             }
             cursor.next_key();
         }
+        Ok(())
     }
 
-    fn tombstones(&mut self, deleted: &sapwood_serialize::Tombstones, bounds: &Bounds) {
-        let clipped = deleted.clip(bounds);
-        let mut pieces = clipped.pieces().iter();
-        let newer =
-            pieces.find(|piece| piece.msns.first().is_some_and(|msn| *msn > self.since.to_raw()));
-        if self.found.is_none() {
-            self.found = newer.map(|piece| piece.lower.clone());
+    /// Something newer was said of `key`.
+    fn meet(&mut self, key: &[u8]) -> Result<()> {
+        let counts = match self.whose {
+            Whose::Anybody => true,
+            Whose::Own(tree, own) => has(self.table, own, tree, key)?,
+        };
+        if counts {
+            self.found.get_or_insert_with(|| key.into());
         }
+        Ok(())
+    }
+
+    fn tombstones(&mut self, deleted: &Tombstones, bounds: &Bounds) -> Result<()> {
+        let clipped = deleted.clip(bounds);
+        let since = self.since.to_raw();
+        let is_newer = |piece: &&Tombstone| piece.msns.first().is_some_and(|msn| *msn > since);
+        for piece in clipped.pieces().iter().filter(is_newer) {
+            if self.found.is_none() {
+                self.found = match self.whose {
+                    Whose::Anybody => Some(piece.lower.clone()),
+                    Whose::Own(tree, own) => first_within(self.table, own, tree, &piece.bounds())?,
+                };
+            }
+        }
+        Ok(())
     }
 
     fn run(&mut self, run: &Arc<Run>, bounds: &Bounds) -> Result<()> {
         if self.found.is_some() || run.newest() <= self.since {
             return Ok(());
         }
-        self.tombstones(run.tombstones(), bounds);
-        let ahead = ReadAhead::SCAN;
-        let mut cursor =
-            RunCursor::new(self.table, run.clone(), bounds.clone(), Direction::Forward, ahead)?;
+        self.tombstones(run.tombstones(), bounds)?;
+        let mut cursor = cursor(self.table, run, bounds)?;
         while self.found.is_none()
             && let Some(key) = cursor.key()
         {
             if cursor.versions().next().is_some_and(|newest| newest.msn > self.since.to_raw()) {
-                self.found = Some(key.into());
+                self.meet(key)?;
             }
             cursor.advance()?;
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sapwood_cachetable::ledger::ViewToken;
 use sapwood_serialize::{Sight, TreeId};
 
 use crate::database::Database;
@@ -20,6 +21,7 @@ use crate::view::Registration;
 pub(crate) struct Reader {
     /// While it lives, nothing is forgotten that can be seen at this moment.
     _registration: Arc<Registration>,
+    _token: Option<Arc<ViewToken>>,
     /// Newest first.
     own: Vec<Arc<Generation>>,
     sight: Sight,
@@ -31,12 +33,18 @@ impl Reader {
     /// Reads what was committed when `registration` was made.
     pub(crate) fn at(registration: Arc<Registration>) -> Reader {
         let sight = Sight::at(registration.msn());
-        Reader { _registration: registration, own: Vec::new(), sight, noted: None }
+        Reader { _registration: registration, _token: None, own: Vec::new(), sight, noted: None }
     }
 
     /// The same with a transaction's own changes on top, newest first.
-    pub(crate) fn with_own(self, own: Vec<Arc<Generation>>, sight: Sight) -> Reader {
-        Reader { own, sight, ..self }
+    /// `token` keeps their place on disk, if they have one.
+    pub(crate) fn with_own(
+        self,
+        own: Vec<Arc<Generation>>,
+        sight: Sight,
+        token: Option<Arc<ViewToken>>,
+    ) -> Reader {
+        Reader { own, sight, _token: token, ..self }
     }
 
     /// The same, noting what is read.

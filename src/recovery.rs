@@ -10,17 +10,19 @@
 //! off in between. Nothing that was merely read back is trusted as durable: what was replayed is
 //! written again by the checkpoint.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::ledger::{Change, ViewToken};
-use sapwood_cachetable::{Cachetable, Captured, EncoderPool, Fault, Flip, encoder_pool};
+use sapwood_cachetable::{Cachetable, Captured, EncoderPool, Fault, Flip, Reserved, encoder_pool};
 use sapwood_flusher::{Forest, Mover, Outcome, Views};
 use sapwood_serialize::catalog_image::{CatalogTree, decode_catalog};
+use sapwood_serialize::segment::Segment;
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
-    BlockId, Corruption, GenerationId, Lsn, Msn, Storage, StorageLock, TreeId,
+    BlockId, Corruption, GenerationId, Lsn, Msn, Sight, Storage, StorageLock, TreeId, decode_runs,
 };
 
 use crate::catalog::Catalog;
@@ -28,11 +30,11 @@ use crate::commit::apply_group;
 use crate::config::{Background, Config};
 use crate::engine::{Engine, Parts};
 use crate::error::{Error, Kind, Result};
-use crate::generation::Generation;
+use crate::generation::{Generation, Written};
 use crate::merge;
 use crate::throttle::value_bytes_max;
 use crate::view::{View, ViewCell};
-use crate::wal::{Log, LogStart, ReadFile, ReadLog, read_log, remove_before};
+use crate::wal::{Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_before, runs_in};
 
 /// Opens the database in `storage`, or makes one.
 pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine> {
@@ -41,7 +43,8 @@ pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine>
     let block_file = open_or_create(&*storage, config)?;
     let log = read_log(&*storage, &block_file.superblock)?;
     block_file.secure()?;
-    let opening = Opening::new(storage, config, &block_file)?;
+    let logged = logged_in(&*storage, &log)?;
+    let opening = Opening::new(storage, config, &block_file, logged)?;
     opening.finish(config, block_file.superblock, log, lock)
 }
 
@@ -79,9 +82,15 @@ struct Opening {
 }
 
 impl Opening {
-    fn new(storage: Arc<dyn Storage>, config: &Config, block_file: &BlockFile) -> Result<Opening> {
+    fn new(
+        storage: Arc<dyn Storage>,
+        config: &Config,
+        block_file: &BlockFile,
+        logged: Logged,
+    ) -> Result<Opening> {
         let superblock = block_file.superblock;
-        let opened = block_file.tables()?;
+        let mut opened = block_file.tables(logged.extents)?;
+        opened.next_segment = opened.next_segment.max(logged.next_segment);
         let budget = Budget { total: config.cache_bytes };
         let file = block_file.file.clone();
         let table =
@@ -168,12 +177,15 @@ impl Opening {
                 let rule = "its message numbers do not go on from those before";
                 return Err(Corruption::new("log group", 0, rule).within(file.name(), 0).into());
             }
+            if let Some((numbers, runs)) = runs_in(group.payload) {
+                self.spill(generation)?;
+                self.adopt(msn, numbers, runs).map_err(|fault| within(file, fault))?;
+                generation = self.fresh();
+                continue;
+            }
             let catalog = Catalog { table: &self.table, views: &self.views };
             let applied = apply_group(group.payload, msn, &generation.memtable, catalog, &|_| ());
-            let next = applied.map_err(|fault| match fault {
-                Fault::Corrupt(broken) => Fault::Corrupt(broken.within(file.name(), 0)),
-                other => other,
-            })?;
+            let next = applied.map_err(|fault| within(file, fault))?;
             let newest = Msn::from_raw(next.to_raw() - 1);
             if newest > self.views.visible() {
                 self.views.advance(newest);
@@ -182,14 +194,38 @@ impl Opening {
         self.spill(generation)
     }
 
+    /// Puts runs into the trees that a commit has written ahead.
+    fn adopt(&self, first: Msn, numbers: u64, runs: &[u8]) -> std::result::Result<(), Fault> {
+        let trees = decode_runs(numbers, runs)?;
+        let (mut segments, mut runs) = (BTreeMap::new(), BTreeMap::new());
+        for (tree, of_tree) in trees {
+            let parts = of_tree.iter().flat_map(|run| run.segments());
+            segments.extend(parts.map(|part| (part.segment.id(), part.segment.clone())));
+            runs.insert(tree, of_tree);
+        }
+        let segments: Vec<Arc<Segment>> = segments.into_values().collect();
+        for place in segments.iter().filter_map(|segment| segment.place()) {
+            if !self.table.ledger().reserve_logged(place.extent) {
+                let rule = "two commits name the same space";
+                return Err(Corruption::new("log record", 0, rule).into());
+            }
+        }
+        let reserved = vec![Arc::new(Reserved::new(self.table.clone(), segments))];
+        let written = Written { runs, reserved }.renumbered(Sight::OWN_FIRST, first);
+        self.views.advance(Msn::from_raw(first.plus(numbers.max(1)).to_raw() - 1));
+        let id = GenerationId::ZERO;
+        self.spill_now(Generation::holding(id, first, &self.table, written))
+    }
+
     fn fresh(&self) -> Generation {
         Generation::new(GenerationId::ZERO, self.views.visible().next(), &self.table)
     }
 
     fn spill(&self, generation: Generation) -> Result<()> {
-        if generation.memtable.is_empty() {
-            return Ok(());
-        }
+        if generation.is_empty() { Ok(()) } else { Ok(self.spill_now(generation)?) }
+    }
+
+    fn spill_now(&self, generation: Generation) -> std::result::Result<(), Fault> {
         generation.seal(self.views.visible());
         let generation = Arc::new(generation);
         let sealed = vec![generation.clone()];
@@ -257,6 +293,24 @@ impl Opening {
         remove_before(&self.table, start.generation)?;
         Ok((log, superblock))
     }
+}
+
+fn within(file: &ReadFile, fault: Fault) -> Fault {
+    match fault {
+        Fault::Corrupt(broken) => Fault::Corrupt(broken.within(file.name(), 0)),
+        other => other,
+    }
+}
+
+/// All space that the log names: nothing may be allocated there before it was replayed.
+fn logged_in(storage: &dyn Storage, log: &ReadLog) -> std::result::Result<Logged, Fault> {
+    let mut all = Logged::default();
+    for file in &log.files {
+        let logged = file.logged(storage)?;
+        all.next_segment = all.next_segment.max(logged.next_segment);
+        all.extents.extend(logged.extents);
+    }
+    Ok(all)
 }
 
 fn pool_for(config: &Config) -> Result<Option<EncoderPool>> {

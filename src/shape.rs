@@ -128,8 +128,8 @@ impl Database {
         let trees = trees.collect::<Result<_>>()?;
         let generations = generations.iter().map(|generation| GenerationShape {
             id: generation.id.to_raw(),
-            messages: generation.memtable.rows(),
-            bytes: generation.memtable.user_bytes(),
+            messages: generation.rows(),
+            bytes: generation.user_bytes(),
         });
         Ok(Shape { generations: generations.collect(), trees })
     }

@@ -244,7 +244,7 @@ impl Database {
         let counters = table.counters();
         let memtables: u64 = {
             let view = engine.views.load();
-            view.generations().map(|generation| generation.memtable.user_bytes()).sum()
+            view.generations().map(|generation| generation.user_bytes()).sum()
         };
         let buffered: u64 = trees.values().map(|tree| tree.buffered_bytes).sum();
         let (file_bytes, live_bytes) = {

@@ -131,7 +131,7 @@ impl Engine {
 
     /// In manual mode: steps until a generation has left. When nothing moves any more, a spill goes
     /// ahead whatever the trees look like.
-    fn relieve(&self) -> Result<()> {
+    pub(crate) fn relieve(&self) -> Result<()> {
         if self.step()? != Outcome::Done {
             self.spill_oldest()?;
         }

@@ -7,6 +7,9 @@
 //! commit   the leader checks that nobody has changed the footprint since, then logs and inserts
 //! ```
 //!
+//! What grows too large for memory is written to disk as runs, and committed by one record that names
+//! them (see `adopt`).
+//!
 //! The footprint are the keys and stretches written and, for a serializable transaction, those that
 //! it has read: the first committer wins, the others get a conflict and can run again. There are no
 //! locks, so there is no deadlock, and readers neither wait nor make anybody wait.
@@ -17,6 +20,7 @@
 
 mod changes;
 mod read_set;
+mod spilled;
 
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -26,11 +30,13 @@ use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::{Op, Record, TreeId};
 
+use crate::adopt::Adoption;
 use crate::batch::{check, check_range};
 use crate::commit::{Durability, Proposal, Settled};
 use crate::config::Background;
-use crate::conflict::{Guard, Touch};
+use crate::conflict::{Guard, Searched, Touch};
 use crate::database::Database;
+use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::footprint::Footprint;
 use crate::iter::Iter;
@@ -277,9 +283,13 @@ impl Transaction {
         if changes.len() == 0 {
             return Ok(reader);
         }
-        let (own, newest) = changes.layers(&self.db.engine().table)?;
+        let engine = self.db.engine();
+        let (own, newest) = changes.layers(&engine.table)?;
         let sight = reader.sight().with_own(newest);
-        Ok(reader.with_own(own, sight))
+        // Once committed, runs belong to the view: what is read of them stays in place as long as
+        // a view is held that is not younger.
+        let token = changes.is_spilled().then(|| engine.views.load().forest.token.clone());
+        Ok(reader.with_own(own, sight, token))
     }
 }
 
@@ -362,8 +372,7 @@ impl Transaction {
     fn push(&mut self, record: &Record<'_>) -> Result<()> {
         let engine = self.db.engine();
         engine.check_open()?;
-        self.changes.get_mut().push(&engine.table, record);
-        Ok(())
+        Ok(self.changes.get_mut().push(engine, record)?)
     }
 
     fn check_ours(&self, tree: &Tree) -> Result<()> {
@@ -398,8 +407,7 @@ impl Transaction {
         if !is_ours || !changes.has(savepoint.mark) {
             return Err(Error::new(Kind::Savepoint));
         }
-        changes.cut(savepoint.mark);
-        Ok(())
+        Ok(changes.cut(self.db.engine(), savepoint.mark)?)
     }
 }
 
@@ -435,24 +443,19 @@ impl Transaction {
     /// # Errors
     /// As for [`Transaction::commit`].
     pub fn commit_async(mut self, durability: Durability) -> Result<Ticket> {
-        let changes = std::mem::take(self.changes.get_mut());
-        let footprint = Arc::new(self.footprint(&changes)?);
+        let mut changes = std::mem::take(self.changes.get_mut());
+        let footprint = self.footprint(&changes)?;
         let engine = self.db.engine();
         if changes.len() == 0 {
             engine.check_open()?;
             let sequence = self.registration.msn().to_raw();
             return Ok(Ticket::nothing(self.db.clone(), Commit { changes: 0, sequence }));
         }
-        let guard = Guard { footprint, since: self.registration.msn(), watch: None };
-        let proposal = Proposal {
-            bytes: changes.records().len(),
-            logging: durability.logging(),
-            guard: Some(&guard),
-            encode: &|out| out.extend_from_slice(changes.records()),
-        };
-        let settled = match engine.propose(&proposal)? {
-            Settled::Unknown => engine.propose_slowly(&guard, &proposal)?,
-            settled => settled,
+        let since = self.registration.msn();
+        let settled = if changes.is_spilled() {
+            commit_spilled(engine, &mut changes, Guard::new(footprint, since))?
+        } else {
+            commit_records(engine, changes.records(), &Guard::new(footprint, since), durability)?
         };
         match settled {
             Settled::Committed(committed) => {
@@ -483,6 +486,38 @@ impl Transaction {
         let view = self.db.engine().views.load();
         let known = view.forest.trees.get(&tree);
         known.map_or_else(|| tree.to_string(), |known| known.options.name.clone())
+    }
+}
+
+/// Commits changes that fit into memory.
+fn commit_records(
+    engine: &Engine,
+    records: &[u8],
+    guard: &Guard,
+    durability: Durability,
+) -> Result<Settled> {
+    let proposal = Proposal {
+        bytes: records.len(),
+        logging: durability.logging(),
+        guard: Some(guard),
+        encode: &|out| out.extend_from_slice(records),
+    };
+    match engine.propose(&proposal)? {
+        Settled::Unknown => engine.propose_slowly(guard, &proposal),
+        settled => Ok(settled),
+    }
+}
+
+/// Commits changes that do not: they are on disk, and logged whatever durability was asked for.
+fn commit_spilled(engine: &Engine, changes: &mut Changes, guard: Guard) -> Result<Settled> {
+    changes.spill(engine)?;
+    let guard = Guard { own: changes.on_disk(&engine.table), ..guard };
+    match engine.search_watching(&guard)? {
+        Searched::Changed(touch) => Ok(Settled::Changed(touch)),
+        Searched::Stands(guard) => {
+            let adoption = Adoption { written: changes.written(), numbers: changes.len() };
+            engine.adopt(&adoption, Some(&guard))
+        }
     }
 }
 

@@ -9,7 +9,6 @@
 //! one who adds any.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use sapwood_serialize::{Op, Record, Sight, encode_record};
 
@@ -176,8 +175,7 @@ impl Tree {
                 Decision::Keep | Decision::Remove => return Ok((old, decided)),
             };
             check(self, key, op)?;
-            let footprint = Arc::new(Footprint::one(self.id(), key));
-            let guard = Guard { footprint, since: msn, watch: None };
+            let guard = Guard::new(Footprint::one(self.id(), key), msn);
             let record = Record::Write { tree: self.id(), key, op };
             let proposal = Proposal {
                 bytes: key.len() + op.payload().len() + 16,

@@ -20,7 +20,7 @@ use sapwood_serialize::superblock::{
     BlobPlace, MAGIC, SLOT_BYTES, SLOTS_BYTES, Session, Superblock, SuperblockError, choose, slot,
 };
 use sapwood_serialize::{
-    BlockId, Corruption, DatabaseId, Epoch, GenerationId, Lsn, Msn, SegmentId, Storage,
+    BlockId, Corruption, DatabaseId, Epoch, Extent, GenerationId, Lsn, Msn, SegmentId, Storage,
     StorageFile, checksum,
 };
 
@@ -123,17 +123,22 @@ impl BlockFile {
         self.file.sync().map_err(failed)
     }
 
-    /// Reads the tables that the superblock points to.
-    pub fn tables(&self) -> Result<Opened, Fault> {
+    /// Reads the tables that the superblock points to. Space that the log names is not free either.
+    pub fn tables(&self, logged: Vec<(Extent, GenerationId)>) -> Result<Opened, Fault> {
         let superblock = &self.superblock;
         let file_bytes =
             self.file.len().map_err(|error| Fault::io("reading", BLOCK_FILE, error))?;
         let places = [superblock.catalog, superblock.block_table, superblock.space_map];
         let tables = places.into_iter().flatten().map(|place| place.extent).collect();
         let (table, used) = (self.block_table()?, self.space_map(file_bytes)?);
-        let extents = used
-            .iter()
-            .map(|(offset, bytes)| sapwood_serialize::Extent { offset: *offset, bytes: *bytes });
+        let owned = used.iter().map(|(offset, bytes)| Extent { offset: *offset, bytes: *bytes });
+        let mut extents: Vec<Extent> =
+            owned.chain(logged.iter().map(|(extent, _)| *extent)).collect();
+        extents.sort_unstable();
+        if extents.last().is_some_and(|last| last.end() > file_bytes) {
+            let rule = "it names space beyond the end of the block file, which was cut";
+            return Err(Corruption::new("log record", 0, rule).into());
+        }
         let allocator = Allocator::from_used(SLOTS_BYTES, extents)?;
         let owned = |place: &NodePlace| {
             used.get(&place.extent.offset) == Some(&place.extent.bytes)
@@ -149,6 +154,7 @@ impl BlockFile {
             file_bytes,
             checkpointed: used,
             tables,
+            logged,
             table,
             next_block,
             next_segment,

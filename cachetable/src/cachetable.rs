@@ -380,6 +380,11 @@ impl Cachetable {
         }
     }
 
+    /// Makes everything that was written to the block file durable.
+    pub fn sync_blocks(&self) -> Result<(), Fault> {
+        self.sync()
+    }
+
     /// Time on the storage's clock.
     pub fn now(&self) -> Duration {
         self.storage.now()

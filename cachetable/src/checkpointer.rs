@@ -76,7 +76,7 @@ impl Cachetable {
         };
         match self.write_checkpoint(flip, &captured, &list, sync_log) {
             Ok(superblock) => {
-                self.ledger().checkpoint_done();
+                self.ledger().checkpoint_done(captured.first_generation);
                 self.counters().checkpoints.add(1);
                 self.written.notify_all();
                 self.steps().pass(StepPoint::CheckpointReleased);
@@ -102,7 +102,7 @@ impl Cachetable {
     ) -> Result<Superblock, Fault> {
         let steps = self.steps();
         steps.reach(StepPoint::CheckpointCaptured)?;
-        self.write_segments(&list.segments)?;
+        self.write_segments(&list.segments, Ownership::View)?;
         steps.reach(StepPoint::CheckpointSegments)?;
         for handle in &list.nodes {
             self.write_node(handle)?;
@@ -139,9 +139,10 @@ impl Cachetable {
         Ok(superblock)
     }
 
-    /// Compressing is most of the work, so the pool shares it out.
-    fn write_segments(&self, segments: &[Arc<Segment>]) -> Result<(), Fault> {
-        let write = |segment: &Arc<Segment>| self.write_segment(segment, Ownership::View);
+    /// Writes what of `segments` is not written yet. Compressing is most of the work, so the pool
+    /// shares it out.
+    pub fn write_segments(&self, segments: &[Arc<Segment>], owner: Ownership) -> Result<(), Fault> {
+        let write = |segment: &Arc<Segment>| self.write_segment(segment, owner);
         match &self.pool {
             Some(pool) => pool.install(|| segments.par_iter().try_for_each(write)),
             None => segments.iter().try_for_each(write),
@@ -192,7 +193,7 @@ impl Cachetable {
         Ok(())
     }
 
-    fn sync(&self) -> Result<(), Fault> {
+    pub(crate) fn sync(&self) -> Result<(), Fault> {
         let synced = self.file.sync();
         synced.map_err(|error| self.poison().record(Fault::io("syncing", BLOCK_FILE, error)))
     }

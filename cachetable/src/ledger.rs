@@ -8,7 +8,8 @@
 //! ```
 //!
 //! There are three owners: the *current* view, the checkpoint *in progress*, and the *checkpointed*
-//! one that recovery would find. Each owns a set of extents (its used-set) and, but for the last, a
+//! one that recovery would find; and the log, which names what a large commit has written, until a
+//! checkpoint has it. Each of the three owns a set of extents (its used-set) and, but for the last, a
 //! block table. Both are persistent maps, so that a checkpoint captures them by a clone that costs
 //! the same for any size.
 //!
@@ -33,7 +34,7 @@ use sapwood_serialize::block_table_image::NodePlace;
 use sapwood_serialize::node::Handle;
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace, Standing};
 use sapwood_serialize::superblock::SLOTS_BYTES;
-use sapwood_serialize::{BlockId, Extent, SegmentId};
+use sapwood_serialize::{BlockId, Extent, GenerationId, SegmentId};
 
 use crate::allocator::Allocator;
 
@@ -82,6 +83,16 @@ pub struct CutList {
     pub next_segment: SegmentId,
 }
 
+/// An extent that the log names.
+#[derive(Clone, Copy, Debug)]
+struct Logged {
+    bytes: u64,
+    /// The generation whose log file names it.
+    generation: GenerationId,
+    /// Nothing but the log needs it any more.
+    is_left: bool,
+}
+
 #[derive(Debug)]
 struct Cut {
     number: u64,
@@ -97,6 +108,8 @@ pub struct Ledger {
     table: BlockTable,
     in_progress: Option<Cut>,
     checkpointed: UsedSet,
+    /// Extents that a record of the log names, by offset: a recovery would read them.
+    logged: BTreeMap<u64, Logged>,
     reserved: BTreeMap<u64, u64>,
     retired: VecDeque<(u64, Extent)>,
     /// The extents in `retired`.
@@ -126,6 +139,7 @@ impl Ledger {
             table: opened.table,
             in_progress: None,
             checkpointed: opened.checkpointed,
+            logged: opened.logged.into_iter().map(logged).collect(),
             reserved: BTreeMap::new(),
             retired: VecDeque::new(),
             waiting: BTreeMap::new(),
@@ -192,7 +206,49 @@ impl Ledger {
     pub fn give_back(&mut self, extent: Extent) {
         let known = self.reserved.remove(&extent.offset);
         assert_eq!(known, Some(extent.bytes), "only what is reserved can be given back");
-        self.allocator.free(extent);
+        self.free(extent);
+    }
+
+    /// Frees an extent that nobody owns any more, unless the log names it.
+    fn free(&mut self, extent: Extent) {
+        match self.logged.get_mut(&extent.offset) {
+            Some(logged) => logged.is_left = true,
+            None => self.allocator.free(extent),
+        }
+    }
+
+    /// A record in the log file of `generation` is about to name reserved extents: they are not
+    /// used for anything else before a checkpoint needs that file no more.
+    pub fn name_in_log(&mut self, extents: &[Extent], generation: GenerationId) {
+        for extent in extents {
+            debug_assert_eq!(self.reserved.get(&extent.offset), Some(&extent.bytes));
+            let named = Logged { bytes: extent.bytes, generation, is_left: false };
+            self.logged.insert(extent.offset, named);
+        }
+    }
+
+    /// Reserves an extent that the log names, for the replay; whether it does name it.
+    pub fn reserve_logged(&mut self, extent: Extent) -> bool {
+        let known = self.logged.get_mut(&extent.offset);
+        let Some(logged) = known.filter(|logged| logged.bytes == extent.bytes && logged.is_left)
+        else {
+            return false;
+        };
+        logged.is_left = false;
+        self.reserved.insert(extent.offset, extent.bytes);
+        true
+    }
+
+    /// Frees what only log files before `first` name.
+    fn forget_logged(&mut self, first: GenerationId) {
+        let allocator = &mut self.allocator;
+        self.logged.retain(|offset, logged| {
+            let stays = logged.generation >= first;
+            if !stays && logged.is_left {
+                allocator.free(Extent { offset: *offset, bytes: logged.bytes });
+            }
+            stays
+        });
     }
 
     /// Cuts free space off the end and tells how much of the file is in use.
@@ -245,7 +301,7 @@ impl Ledger {
         let held = self.checkpointed.contains_key(&extent.offset)
             || cut.is_some_and(|cut| cut.used.contains_key(&extent.offset));
         if !held {
-            self.allocator.free(extent);
+            self.free(extent);
         }
     }
 
@@ -453,11 +509,12 @@ impl Ledger {
     }
 
     /// The checkpoint in progress has become the one that recovery finds: what the one before
-    /// alone owned is free.
-    pub fn checkpoint_done(&mut self) {
+    /// alone owned is free, and what only log files before `first_generation` name.
+    pub fn checkpoint_done(&mut self, first_generation: GenerationId) {
         let cut = self.in_progress.take().expect("a checkpoint is in progress");
         let before = std::mem::replace(&mut self.checkpointed, cut.used);
         self.free_what_left(&before, &self.checkpointed.clone());
+        self.forget_logged(first_generation);
         self.reclaim();
     }
 
@@ -476,7 +533,7 @@ impl Ledger {
             let held =
                 self.used.contains_key(&extent.offset) || self.waiting.contains_key(&extent.offset);
             if !held {
-                self.allocator.free(extent);
+                self.free(extent);
             }
         }
     }
@@ -498,6 +555,7 @@ impl Ledger {
         let cut = self.in_progress.iter().flat_map(|cut| cut.used.iter());
         taken.extend(self.checkpointed.iter().chain(cut).map(|(o, b)| (*o, *b)));
         taken.extend(self.reserved.iter().chain(&self.waiting).map(|(o, b)| (*o, *b)));
+        taken.extend(self.logged.iter().map(|(offset, logged)| (*offset, logged.bytes)));
         let mut all: Vec<Extent> = self.allocator.free_extents().collect();
         all.extend(taken.into_iter().map(|(offset, bytes)| Extent { offset, bytes }));
         all.sort_unstable();
@@ -512,6 +570,10 @@ impl Ledger {
     }
 }
 
+fn logged((extent, generation): (Extent, GenerationId)) -> (u64, Logged) {
+    (extent.offset, Logged { bytes: extent.bytes, generation, is_left: true })
+}
+
 /// What the ledger of an opened database starts from.
 pub struct Opened {
     /// What is free between the checkpoint's extents.
@@ -522,6 +584,8 @@ pub struct Opened {
     pub checkpointed: UsedSet,
     /// Those of it that hold its tables.
     pub tables: Vec<Extent>,
+    /// Extents that the log names, and in the file of which generation.
+    pub logged: Vec<(Extent, GenerationId)>,
     /// Where the nodes lie.
     pub table: BlockTable,
     /// The next node's name.

@@ -12,6 +12,7 @@ pub mod crew;
 mod fault;
 mod fetch;
 pub mod ledger;
+mod reserved;
 mod run_cursor;
 pub mod stats;
 mod step;
@@ -23,6 +24,7 @@ pub use cachetable::{BLOCK_FILE, Cachetable, EncoderPool, Meters, encoder_pool, 
 pub use checkpointer::{Captured, Flip};
 pub use fault::{Fault, Poison};
 pub use fetch::Caching;
+pub use reserved::Reserved;
 pub use run_cursor::{Asked, Lookup, ReadAhead, RowVersions, RunCursor};
 pub use step::{StepHook, StepPoint, Steps};
 pub use writer::Ownership;

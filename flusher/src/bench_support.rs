@@ -32,7 +32,7 @@ impl MergeBench {
     pub fn new(runs: u64, rows: u64) -> MergeBench {
         let storage = MemoryStorage::new();
         let block_file = BlockFile::create(&storage).expect("memory is never full");
-        let opened = block_file.tables().expect("it was just made");
+        let opened = block_file.tables(Vec::new()).expect("it was just made");
         let budget = Budget { total: 1 << 30 };
         let (file, database) = (block_file.file, block_file.superblock.database);
         let storage: Arc<dyn Storage> = Arc::new(storage);

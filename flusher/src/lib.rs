@@ -4,6 +4,7 @@
 //! everything outside the publish mutex and publish by copying the path in the current view
 //! ([`edit`]).
 
+mod ahead;
 #[doc(hidden)]
 pub mod bench_support;
 mod claims;
@@ -46,5 +47,6 @@ pub use limits::Limits;
 pub use mover::Mover;
 pub use policy::Pick;
 pub use read_work::ReadWork;
+pub use segment_writer::SegmentWriter;
 pub use spill::Generation;
 pub use stop::Stop;

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use sapwood_cachetable::{Cachetable, Fault, Ownership};
+use sapwood_cachetable::{Cachetable, Fault, Ownership, Reserved};
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
@@ -23,13 +23,34 @@ use crate::stop::Stop;
 pub struct Draft<'a> {
     table: &'a Cachetable,
     stop: Stop<'a>,
+    writing: Writing,
     segments: Vec<Arc<Segment>>,
+}
+
+/// When the segments of a draft are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    /// When memory is short: what dies early is never written.
+    Late,
+    /// Some at a time, since all of them must be on disk in the end.
+    Soon,
 }
 
 impl<'a> Draft<'a> {
     /// An empty draft of a job that breaks off when `stop` says so.
     pub fn new(table: &'a Cachetable, stop: Stop<'a>) -> Draft<'a> {
-        Draft { table, stop, segments: Vec::new() }
+        Draft { table, stop, writing: Writing::Late, segments: Vec::new() }
+    }
+
+    /// An empty draft of something that is written ahead of its commit.
+    pub fn ahead(table: &'a Cachetable) -> Draft<'a> {
+        Draft { table, stop: Stop::NEVER, writing: Writing::Soon, segments: Vec::new() }
+    }
+
+    /// Writes what is not written yet, and keeps all of it for whoever will publish it.
+    pub fn keep(mut self, table: Arc<Cachetable>) -> Result<Reserved, Fault> {
+        self.table.write_segments(&self.segments, Ownership::Job)?;
+        Ok(Reserved::new(table, std::mem::take(&mut self.segments)))
     }
 
     fn add(&mut self, segment: Arc<Segment>) {
@@ -48,6 +69,14 @@ impl<'a> Draft<'a> {
 
     /// Writes the segments out if memory is short, oldest first.
     fn make_room(&self) -> Result<(), Fault> {
+        /// So many are compressed and written together.
+        const SOME: usize = 8;
+        if self.writing == Writing::Soon {
+            let last = self.segments.rchunks(SOME).next().unwrap_or_default();
+            if self.segments.len().is_multiple_of(SOME) {
+                self.table.write_segments(last, Ownership::Job)?;
+            }
+        }
         self.table.make_room_by_writing()?;
         for segment in &self.segments {
             if self.table.make_room() {

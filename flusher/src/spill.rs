@@ -13,21 +13,22 @@
 //! that is current then, and stays higher where something has come in between; the top edge always
 //! takes it. So a spill never starts over.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use sapwood_cachetable::{Fault, StepPoint};
+use sapwood_cachetable::{Fault, Reserved, StepPoint};
 use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::fold::{Floor, Rules, fold};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
 use sapwood_serialize::node::{Edge, Internal, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
-use sapwood_serialize::segment::Key;
-use sapwood_serialize::{GenerationId, Msn, Tombstones, TreeId};
+use sapwood_serialize::segment::{Key, Segment};
+use sapwood_serialize::{GenerationId, Msn, SegmentId, Tombstones, TreeId};
 
-use crate::edit::{Above, Edit, Refused};
+use crate::edit::{Above, Edit};
 use crate::forest::{JobResult, Outcome};
-use crate::mover::Mover;
+use crate::mover::{Mover, top_of};
 use crate::segment_writer::{Draft, SegmentWriter, Space};
 use crate::stop::Stop;
 
@@ -50,6 +51,17 @@ pub trait Generation {
     fn messages(&self, tree: TreeId) -> Self::Messages<'_>;
     /// The range deletes of `tree`.
     fn tombstones(&self, tree: TreeId) -> Tombstones;
+    /// Runs of `tree` that were written before, oldest first; they are older than its messages.
+    fn runs(&self, tree: TreeId) -> &[Arc<Run>];
+    /// What keeps the segments of those runs.
+    fn reserved(&self) -> &[Arc<Reserved>];
+}
+
+/// What a spill has for one tree.
+struct Load<'g> {
+    tree: TreeId,
+    runs: &'g [Arc<Run>],
+    pieces: Vec<Piece>,
 }
 
 /// Messages for one edge.
@@ -141,26 +153,34 @@ impl Mover {
         let forest = self.views.forest();
         self.table.steps().reach(StepPoint::SpillBegun)?;
         let mut draft = Draft::new(&self.table, Stop::NEVER);
-        let mut pieces: Vec<(TreeId, Vec<Piece>)> = Vec::new();
+        let mut loads: Vec<Load<'_>> = Vec::new();
         for tree in generation.trees() {
             // A tree that was dropped since has no use for its messages.
             let Some(known) = forest.trees.get(&tree) else { continue };
             let goals = self.goals(generation, known);
-            pieces.push((tree, self.cut(generation, known, &goals, &mut draft)?));
+            let pieces = self.cut(generation, known, &goals, &mut draft)?;
+            loads.push(Load { tree, runs: generation.runs(tree), pieces });
         }
         drop(forest);
         self.count_built(&draft);
         self.table.steps().reach(StepPoint::SpillBuilt)?;
+        let mut adopted: Vec<Arc<Segment>> = Vec::new();
         let outcome = self.publish(Some(generation.id()), &mut |edit| {
-            place_all(edit, &pieces)?;
-            edit.buffer_segments(draft.segments().iter().cloned());
+            adopted = place_all(edit, &loads);
+            edit.buffer_segments(draft.segments().iter().chain(&adopted).cloned());
             Ok(())
         })?;
         if outcome == Outcome::Done {
             draft.published();
+            // What was meant for a tree that is gone is nobody's.
+            let adopted: BTreeSet<SegmentId> = adopted.iter().map(|one| one.id()).collect();
+            for reserved in generation.reserved() {
+                reserved.retain(|segment| adopted.contains(&segment.id()));
+                reserved.published();
+            }
             self.counters.spills.add(1);
             self.table.steps().pass(StepPoint::SpillPublished);
-            self.tend_spilled(&pieces);
+            self.tend_spilled(&loads);
         }
         Ok(outcome)
     }
@@ -214,26 +234,55 @@ impl Mover {
     }
 
     /// Every node that may have got a piece on one of its edges wants a look.
-    fn tend_spilled(&self, pieces: &[(TreeId, Vec<Piece>)]) {
+    fn tend_spilled(&self, loads: &[Load<'_>]) {
         let forest = self.views.forest();
-        for (tree, pieces) in pieces {
-            let Some(known) = forest.trees.get(tree) else { continue };
-            for piece in pieces {
-                let key = piece.run.first().map_or_else(|| Bounds::all().lower, Key::from);
-                self.tend_path(*tree, &known.top, &key);
+        for load in loads {
+            let Some(known) = forest.trees.get(&load.tree) else { continue };
+            if !load.runs.is_empty() {
+                self.due.tend(top_of(load.tree, &known.top));
+            }
+            let runs = load.runs.iter().chain(load.pieces.iter().map(|piece| &piece.run));
+            for run in runs {
+                let key = run.first().map_or_else(|| Bounds::all().lower, Key::from);
+                self.tend_path(load.tree, &known.top, &key);
             }
         }
     }
 }
 
-fn place_all(edit: &mut Edit<'_>, pieces: &[(TreeId, Vec<Piece>)]) -> Result<(), Refused> {
-    for (tree, pieces) in pieces {
-        let Ok(known) = edit.tree(*tree) else { continue };
-        let pieces: Vec<&Piece> = pieces.iter().collect();
-        let top = place(edit, &known.top, &Bounds::all(), &pieces);
+/// Places everything; returns the segments that were written before and are now the view's.
+fn place_all(edit: &mut Edit<'_>, loads: &[Load<'_>]) -> Vec<Arc<Segment>> {
+    let mut adopted = Vec::new();
+    for load in loads {
+        let Ok(known) = edit.tree(load.tree) else { continue };
+        let top = adopt(edit, &known.top, load.runs);
+        let parts = load.runs.iter().flat_map(|run| run.segments());
+        adopted.extend(parts.map(|part| part.segment.clone()));
+        let pieces: Vec<&Piece> = load.pieces.iter().collect();
+        let top = place(edit, &top, &Bounds::all(), &pieces);
         edit.set_top(known, top);
     }
-    Ok(())
+    adopted
+}
+
+/// The top edge with `runs` by reference: on it, or cut to the edges of its child when nothing
+/// older waits, so that they need not move down in one piece.
+fn adopt(edit: &mut Edit<'_>, top: &Arc<Edge>, runs: &[Arc<Run>]) -> Arc<Edge> {
+    if runs.is_empty() {
+        return top.clone();
+    }
+    let resident = top.child.node();
+    match resident.as_ref().map(|resident| &resident.node) {
+        Some(Node::Internal(node)) if top.buffer().is_empty() => {
+            let next = Node::Internal(Edit::append(node, &Bounds::all(), runs));
+            let child = edit.next_version(&top.child, next, Above::Changes);
+            Arc::new(top.with_child(child))
+        }
+        _ => {
+            let buffer = top.buffer().iter().chain(runs).cloned().collect();
+            Arc::new(top.with_buffer(buffer))
+        }
+    }
 }
 
 /// Appends the pieces, which ascend and lie within `bounds`, at or below `edge`.

@@ -26,7 +26,7 @@ use crate::stop::Stop;
 fn table() -> Cachetable {
     let storage = MemoryStorage::new();
     let block_file = BlockFile::create(&storage).unwrap();
-    let opened = block_file.tables().unwrap();
+    let opened = block_file.tables(Vec::new()).unwrap();
     let (file, database) = (block_file.file, block_file.superblock.database);
     let storage: Arc<dyn Storage> = Arc::new(storage);
     Cachetable::new(storage, file, database, Budget { total: 1 << 26 }, None, opened)

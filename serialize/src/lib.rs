@@ -27,6 +27,7 @@ pub mod node_image;
 mod operator;
 pub mod page;
 pub mod run;
+pub mod runs_image;
 pub mod segment;
 pub mod segment_image;
 pub mod sight;
@@ -53,6 +54,7 @@ pub use message::{KEY_BYTES_MAX, Op, OpKind, VALUE_BYTES_MAX, Version};
 pub use node::Violation;
 pub use operator::{MergeError, MergeOperator, Operator};
 pub use page::{Page, PageBuilder, Versions};
+pub use runs_image::{decode_runs, encode_runs};
 pub use segment_image::{
     EncodedSegment, MetaPlace, SegmentIdentity, SegmentMeta, decode_meta, decode_page,
     encode_segment,

@@ -32,8 +32,9 @@ use crate::segment_image::MetaPlace;
 use crate::tombstone::{Tombstone, Tombstones};
 use crate::{BlockId, Corruption, Extent, KEY_BYTES_MAX, Msn, SegmentId};
 
-/// More edges than any node has; bounds what a decoder believes.
-const EDGES_MAX: usize = 4096;
+/// More edges than any node has, even right after a bulk load into it; bounds what a decoder
+/// believes.
+const EDGES_MAX: usize = 1 << 20;
 /// More levels than any tree has.
 pub(crate) const HEIGHT_MAX: u8 = 32;
 
@@ -125,7 +126,7 @@ pub fn decode_edge(
     Ok(Edge::new(Arc::new(Handle::on_disk(block, height, place)), runs))
 }
 
-fn encode_run(out: &mut Vec<u8>, run: &Run) {
+pub(crate) fn encode_run(out: &mut Vec<u8>, run: &Run) {
     out.put_varint(run.oldest().to_raw());
     out.put_varint(run.newest().to_raw());
     out.put_varint(run.segments().len() as u64);
@@ -158,7 +159,10 @@ fn decode_piece(decoder: &mut Decoder<'_>, newest: Msn) -> Result<Tombstone, Cor
     Ok(Tombstone { lower, upper, msns })
 }
 
-fn decode_run(decoder: &mut Decoder<'_>, pool: &mut SegmentPool) -> Result<Run, Corruption> {
+pub(crate) fn decode_run(
+    decoder: &mut Decoder<'_>,
+    pool: &mut SegmentPool,
+) -> Result<Run, Corruption> {
     let oldest = Msn::from_raw(decoder.varint()?);
     let newest = Msn::from_raw(decoder.varint()?);
     let count = decoder.count(decoder.remaining())?;

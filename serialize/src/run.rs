@@ -183,6 +183,16 @@ impl Run {
         self
     }
 
+    /// The same messages, numbered from `to` on instead of from `from` on.
+    #[must_use]
+    pub fn renumbered(&self, from: Msn, to: Msn) -> Run {
+        let moved = |msn: Msn| Msn::from_raw(msn.to_raw() - from.to_raw() + to.to_raw());
+        let part = |part: &SegmentRef| SegmentRef { base: moved(part.base), ..part.clone() };
+        let segments = self.segments.iter().map(part).collect();
+        let run = Run::new(segments, moved(self.oldest), moved(self.newest));
+        run.with_tombstones(self.tombstones.renumbered(from, to))
+    }
+
     /// Its range deletes.
     pub fn tombstones(&self) -> &Tombstones {
         &self.tombstones
@@ -229,6 +239,16 @@ impl Run {
         let rows = self.segments.first().map(SegmentRef::first);
         let deleted = self.tombstones.pieces().first().map(|piece| &*piece.lower);
         rows.into_iter().chain(deleted).min()
+    }
+
+    /// Bounds that hold every key that it says something of; `None` when it says nothing.
+    pub fn bounds(&self) -> Option<Bounds> {
+        let lower = Key::from(self.first()?);
+        let rows = self.segments.last().map(|part| part.bounds().upper);
+        let deleted = self.tombstones.pieces().last().map(|piece| piece.upper.clone());
+        let ends = rows.into_iter().chain(deleted);
+        let upper = ends.reduce(|one, other| Some(one?.max(other?))).flatten();
+        Some(Bounds { lower, upper })
     }
 
     /// The part within `bounds`; `None` when that is nothing.

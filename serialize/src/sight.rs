@@ -5,8 +5,8 @@
 //! own         FIRST, FIRST + 1 | ...   and of its transaction's own changes those up to a number
 //! ```
 //!
-//! Changes that a transaction has not committed yet are numbered from [`Sight::OWN_FIRST`] on, above
-//! everything that is committed, so that they win wherever versions are merged.
+//! Changes that a transaction has not committed yet are numbered from [`Sight::OWN_FIRST`] on,
+//! above everything that is committed, so that they win wherever versions are merged.
 
 use crate::Msn;
 

@@ -163,6 +163,28 @@ impl Tombstones {
         }
     }
 
+    /// Those at or below `newest`.
+    #[must_use]
+    pub fn up_to(&self, newest: Msn) -> Tombstones {
+        let pieces = self.pieces().iter().filter_map(|piece| {
+            let older = piece.msns.iter().copied().filter(|msn| *msn <= newest.to_raw());
+            let msns: Arc<[u64]> = older.collect();
+            (!msns.is_empty()).then(|| Tombstone { msns, ..piece.clone() })
+        });
+        join(pieces)
+    }
+
+    /// The same range deletes, numbered from `to` on instead of from `from` on.
+    #[must_use]
+    pub fn renumbered(&self, from: Msn, to: Msn) -> Tombstones {
+        let moved = |msn: &u64| msn - from.to_raw() + to.to_raw();
+        let pieces = self.pieces().iter().map(|piece| {
+            let msns = piece.msns.iter().map(moved).collect();
+            Tombstone { msns, ..piece.clone() }
+        });
+        Tombstones::new(pieces.collect())
+    }
+
     /// Without the MSNs that nobody can tell from newer ones of the same piece, and with
     /// neighbours joined that have become alike.
     #[must_use]

@@ -8,10 +8,11 @@
 //! delete range  4 u8 | tree varint | lower length varint | lower |
 //!               flag u8: 1 if there is an upper end | [upper length varint | upper]
 //! operator      5 u8 | tree varint | name length varint | name, UTF-8 | version u32
+//! runs          6 u8 | numbers varint | length varint | runs, see `runs_image`
 //! ```
 //!
-//! Only writes and range deletes are messages: the first one of a frame has the MSN that the
-//! frame's head names, each further one the next.
+//! Only writes, range deletes and runs are messages: the first one of a frame has the MSN that the
+//! frame's head names, each further one the next. Runs take as many numbers as they say.
 //!
 //! Invariants:
 //! 1. records lie back to back and fill the payload;
@@ -34,6 +35,8 @@ const DROP_TREE: u8 = 3;
 const DELETE_RANGE: u8 = 4;
 /// The number of [`Record::Operator`].
 const OPERATOR: u8 = 5;
+/// The number of [`Record::Runs`].
+const RUNS: u8 = 6;
 
 /// One thing that was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,13 @@ pub enum Record<'a> {
         /// The operator's version.
         version: u32,
     },
+    /// Messages of several trees that were written to the block file before.
+    Runs {
+        /// How many MSNs they take.
+        numbers: u64,
+        /// The runs, as [`encode_runs`](crate::encode_runs) writes them.
+        runs: &'a [u8],
+    },
 }
 
 /// Appends a record to the payload of a frame.
@@ -113,6 +123,11 @@ pub fn encode_record(out: &mut Vec<u8>, record: &Record<'_>) {
             out.put_bytes(name.as_bytes());
             out.put_u32(*version);
         }
+        Record::Runs { numbers, runs } => {
+            out.put_u8(RUNS);
+            out.put_varint(*numbers);
+            out.put_bytes(runs);
+        }
     }
 }
 
@@ -147,6 +162,10 @@ impl<'a> Iterator for Records<'a> {
 fn read_record<'a>(payload: &mut Decoder<'a>) -> Result<Record<'a>, Corruption> {
     let start = *payload;
     let number = payload.u8()?;
+    if number == RUNS {
+        let (numbers, runs) = (payload.varint()?, payload.bytes()?);
+        return Ok(Record::Runs { numbers, runs });
+    }
     let tree = TreeId::from_raw(payload.varint()?);
     match number {
         WRITE => read_write(payload, tree),
@@ -218,6 +237,7 @@ mod tests {
             Record::DeleteRange { tree, lower: b"a", upper: Some(b"b") },
             Record::DeleteRange { tree, lower: b"", upper: None },
             Record::Operator { tree, name: "add", version: 3 },
+            Record::Runs { numbers: 700, runs: b"runs" },
             Record::DropTree { tree },
         ];
         let payload = encode(&records);

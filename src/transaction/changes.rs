@@ -3,6 +3,7 @@
 //! ```text
 //! records   insert a | merge b | delete c..f | insert b     as the log will have them
 //! index     a@0  b@3 b@1  [c..f]@2                          a private memtable, made when read
+//! spilled   runs on disk, once there are too many
 //! ```
 //!
 //! Changes are numbered from [`Sight::OWN_FIRST`] on. A transaction that never reads never pays for
@@ -10,23 +11,29 @@
 
 use std::sync::Arc;
 
-use sapwood_cachetable::Cachetable;
+use sapwood_cachetable::{Cachetable, Fault};
+use sapwood_serialize::fold::Horizon;
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::segment::Key;
 use sapwood_serialize::{
     Charge, Corruption, GenerationId, Msn, Record, Records, Sight, encode_record,
 };
 
+use super::spilled::Spilled;
+use crate::engine::Engine;
 use crate::footprint::Footprint;
-use crate::generation::Generation;
+use crate::generation::{Generation, Written};
 use crate::memtable::Gathered;
 
 /// See the module's head.
 #[derive(Default)]
 pub(crate) struct Changes {
     records: Vec<u8>,
+    /// How many changes lie before those in `records`: they were spilled.
+    first: u64,
     count: u64,
     index: Option<Index>,
+    spilled: Spilled,
     charge: Option<Charge>,
     /// Those that were not cut off, in the order in which they were made.
     marks: Vec<Mark>,
@@ -47,18 +54,50 @@ pub(crate) struct Mark {
     /// Its place among the marks, and what tells it from others that were at that place before.
     number: usize,
     serial: u64,
+    /// What [`Changes::first`] was.
+    first: u64,
     bytes: usize,
     count: u64,
 }
 
+/// The number behind the first `count` changes.
+fn number(count: u64) -> Msn {
+    Sight::OWN_FIRST.plus(count)
+}
+
 impl Changes {
-    pub(crate) fn push(&mut self, table: &Cachetable, record: &Record<'_>) {
+    /// Adds a change; spills when there are more than may be in memory.
+    pub(crate) fn push(&mut self, engine: &Engine, record: &Record<'_>) -> Result<(), Fault> {
         encode_record(&mut self.records, record);
         self.count += 1;
         let capacity = self.records.capacity();
         if self.charge.as_ref().is_none_or(|charge| charge.bytes() != capacity as u64) {
-            self.charge = Some(table.meters().memtables.charge(capacity));
+            self.charge = Some(engine.table.meters().memtables.charge(capacity));
         }
+        let spills = self.records.len() as u64 >= records_bytes_max(&engine.table);
+        if spills { self.spill(engine) } else { Ok(()) }
+    }
+
+    /// Writes all changes that are in memory to disk.
+    pub(crate) fn spill(&mut self, engine: &Engine) -> Result<(), Fault> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        let (first, marks) = (number(self.first), self.horizon());
+        let mut index = self.index.take().unwrap_or_else(|| Index::new(&engine.table, first));
+        index.catch_up(&self.records)?;
+        let last = Msn::from_raw(index.next.to_raw() - 1);
+        self.spilled.add(engine, &index.generation, (first, last), &marks)?;
+        self.records.clear();
+        self.first = self.count;
+        Ok(())
+    }
+
+    /// The places that the transaction may go back to keep what was seen there.
+    fn horizon(&self) -> Horizon {
+        let seen = self.marks.iter().filter(|mark| mark.count > 0);
+        let seen = seen.map(|mark| Msn::from_raw(number(mark.count).to_raw() - 1));
+        Horizon::new(Msn::from_raw(u64::MAX), seen)
     }
 
     /// How many there are.
@@ -66,16 +105,25 @@ impl Changes {
         self.count
     }
 
-    /// All of them, as the log will have them.
+    /// Those that are in memory, as the log will have them.
     pub(crate) fn records(&self) -> &[u8] {
         &self.records
     }
 
+    /// Whether some are on disk.
+    pub(crate) fn is_spilled(&self) -> bool {
+        !self.spilled.is_empty()
+    }
+
+    /// Those that are on disk.
+    pub(crate) fn written(&self) -> Written {
+        self.spilled.written()
+    }
+
     /// The place behind the last one.
     pub(crate) fn mark(&mut self) -> Mark {
-        let number = self.marks.len();
-        let mark =
-            Mark { number, serial: self.serial, bytes: self.records.len(), count: self.count };
+        let (number, serial, bytes) = (self.marks.len(), self.serial, self.records.len());
+        let mark = Mark { number, serial, first: self.first, bytes, count: self.count };
         self.serial += 1;
         self.marks.push(mark);
         mark
@@ -87,13 +135,21 @@ impl Changes {
     }
 
     /// Forgets what came behind `mark`, later marks included.
-    pub(crate) fn cut(&mut self, mark: Mark) {
-        self.marks.truncate(mark.number + 1);
-        self.records.truncate(mark.bytes);
-        self.count = mark.count;
-        if self.index.as_ref().is_some_and(|index| index.bytes > mark.bytes) {
+    pub(crate) fn cut(&mut self, engine: &Engine, mark: Mark) -> Result<(), Fault> {
+        if mark.first == self.first {
+            self.records.truncate(mark.bytes);
+            if self.index.as_ref().is_some_and(|index| index.bytes > mark.bytes) {
+                self.index = None;
+            }
+        } else {
+            self.spilled.cut(engine, Msn::from_raw(number(mark.count).to_raw() - 1))?;
+            self.records.clear();
             self.index = None;
+            self.first = mark.count;
         }
+        self.count = mark.count;
+        self.marks.truncate(mark.number + 1);
+        Ok(())
     }
 
     /// What a reader needs of them: the generations, newest first, and the number of the newest
@@ -102,16 +158,27 @@ impl Changes {
         &mut self,
         table: &Cachetable,
     ) -> Result<(Vec<Arc<Generation>>, Msn), Corruption> {
-        if self.count == 0 {
-            return Ok((Vec::new(), Msn::ZERO));
+        let mut layers = Vec::new();
+        if !self.records.is_empty() {
+            let first = number(self.first);
+            let index = self.index.get_or_insert_with(|| Index::new(table, first));
+            index.catch_up(&self.records)?;
+            layers.push(index.generation.clone());
         }
-        let index = self.index.get_or_insert_with(|| Index::new(table));
-        index.catch_up(&self.records)?;
-        let newest = Msn::from_raw(index.next.to_raw() - 1);
-        Ok((vec![index.generation.clone()], newest))
+        layers.extend(self.on_disk(table));
+        Ok((layers, Msn::from_raw(number(self.count).to_raw() - 1)))
     }
 
-    /// The keys and stretches that they change.
+    /// The changes that are on disk, as a generation.
+    pub(crate) fn on_disk(&self, table: &Cachetable) -> Option<Arc<Generation>> {
+        let hold = || {
+            let (id, written) = (GenerationId::ZERO, self.written());
+            Arc::new(Generation::holding(id, Sight::OWN_FIRST, table, written))
+        };
+        self.is_spilled().then(hold)
+    }
+
+    /// The keys and stretches that those in memory change.
     pub(crate) fn footprint(&self) -> Result<Footprint, Corruption> {
         let mut footprint = Footprint::default();
         for record in Records::new(&self.records) {
@@ -120,7 +187,10 @@ impl Changes {
                 Record::DeleteRange { tree, lower, upper } => {
                     footprint.push_range(tree, bounds(lower, upper));
                 }
-                Record::CreateTree { .. } | Record::DropTree { .. } | Record::Operator { .. } => {}
+                Record::CreateTree { .. }
+                | Record::DropTree { .. }
+                | Record::Operator { .. }
+                | Record::Runs { .. } => {}
             }
         }
         Ok(footprint)
@@ -128,9 +198,9 @@ impl Changes {
 }
 
 impl Index {
-    fn new(table: &Cachetable) -> Index {
-        let generation = Generation::new(GenerationId::ZERO, Sight::OWN_FIRST, table);
-        Index { generation: Arc::new(generation), bytes: 0, next: Sight::OWN_FIRST }
+    fn new(table: &Cachetable, next: Msn) -> Index {
+        let generation = Generation::new(GenerationId::ZERO, next, table);
+        Index { generation: Arc::new(generation), bytes: 0, next }
     }
 
     fn catch_up(&mut self, records: &[u8]) -> Result<(), Corruption> {
@@ -143,7 +213,10 @@ impl Index {
                     alone.push(tree, bounds(lower, upper), self.next);
                     memtable.delete_ranges(&alone);
                 }
-                Record::CreateTree { .. } | Record::DropTree { .. } | Record::Operator { .. } => {}
+                Record::CreateTree { .. }
+                | Record::DropTree { .. }
+                | Record::Operator { .. }
+                | Record::Runs { .. } => {}
             }
             self.next = self.next.next();
         }
@@ -154,4 +227,9 @@ impl Index {
 
 fn bounds(lower: &[u8], upper: Option<&[u8]>) -> Bounds {
     Bounds { lower: lower.into(), upper: upper.map(Key::from) }
+}
+
+/// So many bytes of records may be in memory; sorted they take about three times as much.
+fn records_bytes_max(table: &Cachetable) -> u64 {
+    (table.budget().total / 32).clamp(4 << 10, 16 << 20)
 }

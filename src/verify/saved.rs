@@ -23,7 +23,7 @@ pub(super) fn check_checkpoint(engine: &Engine) -> Result<()> {
     let _alone = engine.hold_checkpoints();
     let superblock = *engine.superblock.lock();
     let block_file = BlockFile { file: engine.table.file().clone(), superblock };
-    let opened = block_file.tables()?;
+    let opened = block_file.tables(Vec::new())?;
     let payload = block_file.catalog()?;
     let next_msn = superblock.next_msn;
     let mut saved = Saved {

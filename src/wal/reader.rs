@@ -10,8 +10,8 @@ use std::io;
 use sapwood_cachetable::Fault;
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
-    Corruption, Frame, FrameKind, GenerationId, Lsn, Storage, WAL_HEADER_BYTES, WalHeader,
-    decode_frame, later_knowledge,
+    Corruption, Extent, Frame, FrameKind, GenerationId, Lsn, Record, Records, SegmentId, Storage,
+    WAL_HEADER_BYTES, WalHeader, decode_frame, decode_runs, later_knowledge,
 };
 
 use super::{file_name, generation_of};
@@ -24,12 +24,37 @@ pub(crate) struct ReadFile {
     /// The end of the last good frame.
     end: usize,
     has_groups: bool,
+    /// Whether a record in it names runs.
+    has_runs: bool,
 }
 
 impl ReadFile {
     /// Whether there is anything to replay in it.
     pub(crate) fn has_groups(&self) -> bool {
         self.has_groups
+    }
+
+    /// The space that records in it name, and the name behind all segments there.
+    pub(crate) fn logged(&self, storage: &dyn Storage) -> Result<Logged, Fault> {
+        let mut logged = Logged::default();
+        if !self.has_runs {
+            return Ok(logged);
+        }
+        let loaded = self.load(storage)?;
+        for group in loaded.groups() {
+            let group = group.map_err(|broken| broken.within(&self.name, 0))?;
+            let Some((numbers, runs)) = runs_in(group.payload) else { continue };
+            let trees = decode_runs(numbers, runs).map_err(|it| it.within(&self.name, 0))?;
+            let runs = trees.iter().flat_map(|(_, runs)| runs);
+            for part in runs.flat_map(|run| run.segments()) {
+                logged.next_segment = logged.next_segment.max(part.segment.id().next());
+                let Some(place) = part.segment.place() else { continue };
+                logged.extents.push((place.extent, self.header.generation));
+            }
+        }
+        logged.extents.sort_unstable_by_key(|(extent, _)| extent.offset);
+        logged.extents.dedup();
+        Ok(logged)
     }
 
     /// Its name, for errors.
@@ -42,6 +67,21 @@ impl ReadFile {
         let mut bytes = read_whole(storage, &self.name)?;
         bytes.truncate(self.end);
         Ok(LoadedFile { header: self.header, bytes })
+    }
+}
+
+/// Space outside the log that its records name.
+#[derive(Default)]
+pub(crate) struct Logged {
+    pub(crate) extents: Vec<(Extent, GenerationId)>,
+    pub(crate) next_segment: SegmentId,
+}
+
+/// The runs that a group names, as its one record.
+pub(crate) fn runs_in(payload: &[u8]) -> Option<(u64, &[u8])> {
+    match Records::new(payload).next() {
+        Some(Ok(Record::Runs { numbers, runs })) => Some((numbers, runs)),
+        _ => None,
     }
 }
 
@@ -189,11 +229,13 @@ impl<'a> Scan<'a> {
 
     fn frames(&mut self, header: WalHeader, name: String, bytes: &[u8]) {
         let mut offset = WAL_HEADER_BYTES;
-        let mut has_groups = false;
+        let (mut has_groups, mut has_runs) = (false, false);
         loop {
             match decode_frame(&header, bytes, offset) {
                 Ok(Some(frame)) => {
-                    has_groups |= frame.head.kind == FrameKind::Group;
+                    let is_group = frame.head.kind == FrameKind::Group;
+                    has_groups |= is_group;
+                    has_runs |= is_group && runs_in(frame.payload).is_some();
                     self.known = self.known.max(frame.head.durable);
                     offset = frame.next;
                 }
@@ -206,7 +248,7 @@ impl<'a> Scan<'a> {
             }
         }
         self.end = header.base.plus(offset as u64);
-        self.files.push(ReadFile { name, header, end: offset, has_groups });
+        self.files.push(ReadFile { name, header, end: offset, has_groups, has_runs });
     }
 
     fn learn(&mut self, header: &WalHeader, bytes: &[u8], offset: usize) {

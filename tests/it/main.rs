@@ -8,6 +8,7 @@ mod cli;
 mod crash;
 mod faults;
 mod hostile;
+mod large;
 mod messages;
 mod model;
 mod movement;

@@ -116,8 +116,8 @@ fn an_iterator_sees_the_changes_that_were_made_before_it() {
 
 type Touch = fn(&mut Transaction, &Tree);
 
-/// Whether a transaction that has done `ours` commits after another one has done `theirs`; once with
-/// everything in memory, once with all of it in the leaves.
+/// Whether a transaction that has done `ours` commits after another one has done `theirs`; once
+/// with everything in memory, once with all of it in the leaves.
 fn commits(isolation: Isolation, ours: Touch, theirs: Touch) -> [bool; 2] {
     [false, true].map(|moved| {
         let db = manual();

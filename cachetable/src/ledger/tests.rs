@@ -85,6 +85,7 @@ impl World {
             file_bytes: 1 << 30,
             checkpointed: UsedSet::new(),
             tables: Vec::new(),
+            logged: Vec::new(),
             table: BlockTable::new(),
             next_block: BlockId::from_raw(1),
             next_segment: SegmentId::from_raw(1),
@@ -174,7 +175,7 @@ impl World {
                 if self.finish_writing().is_some() {
                     let (used, _) = self.ledger.captured();
                     self.durable = used.iter().map(|(offset, bytes)| (*offset, *bytes)).collect();
-                    self.ledger.checkpoint_done();
+                    self.ledger.checkpoint_done(GenerationId::ZERO);
                 }
             }
             Step::Abandon => {

@@ -1,0 +1,47 @@
+//! Runs that are written ahead of their commit: what a transaction or a bulk load has too much of
+//! for memory.
+//!
+//! ```text
+//! rows -> segments, written at once -> kept (reserved) -> named by a commit -> spilled by reference
+//! ```
+
+use std::sync::Arc;
+
+use sapwood_cachetable::{Cachetable, Fault, Reserved};
+use sapwood_serialize::Msn;
+use sapwood_serialize::run::SegmentRef;
+
+use crate::limits::Limits;
+use crate::mover::Mover;
+use crate::segment_writer::{Draft, SegmentWriter, Space};
+
+/// Puts rows into a [`SegmentWriter`], ascending.
+pub type Fill<'f> = dyn FnMut(&mut SegmentWriter<'_, '_>) -> Result<(), Fault> + 'f;
+
+impl Mover {
+    /// Writes the rows that `fill` gives, none older than `base`; returns references to them, and
+    /// what keeps them until a spill takes them over.
+    ///
+    /// # Errors
+    /// When the disk is full (what was written is given back), or a write fails.
+    pub fn write_ahead(
+        &self,
+        base: Msn,
+        fill: &mut Fill<'_>,
+    ) -> Result<(Vec<SegmentRef>, Reserved), Fault> {
+        write_ahead(&self.table, &self.limits, base, fill)
+    }
+}
+
+fn write_ahead(
+    table: &Arc<Cachetable>,
+    limits: &Limits,
+    base: Msn,
+    fill: &mut Fill<'_>,
+) -> Result<(Vec<SegmentRef>, Reserved), Fault> {
+    let mut draft = Draft::ahead(table);
+    let mut writer = SegmentWriter::new(&mut draft, limits, base, Space::Ask);
+    fill(&mut writer)?;
+    let parts = writer.finish()?;
+    Ok((parts, draft.keep(table.clone())?))
+}
