@@ -9,6 +9,8 @@ use sapwood_serialize::catalog_image::OperatorName;
 use sapwood_serialize::superblock::SuperblockError;
 use sapwood_serialize::{Corruption, LockError, MergeError};
 
+use crate::typed::CodecError;
+
 /// A result with sapwood's error.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -84,6 +86,20 @@ pub(crate) enum Kind {
         key: Box<[u8]>,
         cause: MergeError,
     },
+    /// A codec has refused a value.
+    Encode {
+        tree: String,
+        type_name: &'static str,
+        reason: CodecError,
+    },
+    /// A row does not fit the types with which it is read.
+    Decode {
+        tree: String,
+        key: Box<[u8]>,
+        part: RowPart,
+        type_name: &'static str,
+        reason: CodecError,
+    },
     Option {
         option: &'static str,
         reason: String,
@@ -93,6 +109,22 @@ pub(crate) enum Kind {
     Paused,
     Panicked(String),
     Verify(String),
+}
+
+/// Which part of a row is meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RowPart {
+    Key,
+    Value,
+}
+
+impl fmt::Display for RowPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RowPart::Key => "the key",
+            RowPart::Value => "the value of the key",
+        })
+    }
 }
 
 impl Error {
@@ -156,6 +188,12 @@ impl Error {
     /// Whether a merge operator failed, or is not declared: only this key is concerned.
     pub fn is_merge(&self) -> bool {
         matches!(&*self.0, Kind::Merge { .. })
+    }
+
+    /// Whether a key or value of a [`TypedTree`](crate::TypedTree) does not fit the types with
+    /// which it is read: only this row is concerned, and the untyped tree still reads it.
+    pub fn is_decode(&self) -> bool {
+        matches!(&*self.0, Kind::Decode { .. })
     }
 
     /// Whether another process (or another handle of this one) holds the database.
@@ -228,6 +266,17 @@ impl fmt::Display for Error {
             Kind::Merge { key, cause } => {
                 write!(f, "the key \"{}\" cannot be merged: {cause}", key.escape_ascii())
             }
+            Kind::Encode { tree, type_name, reason } => write!(
+                f,
+                "a value for the tree {tree:?} cannot be encoded by {type_name}: {reason}; nothing \
+                 was written"
+            ),
+            Kind::Decode { tree, key, part, type_name, reason } => write!(
+                f,
+                "{part} \"{}\" in the tree {tree:?} cannot be decoded as {type_name}: {reason}; \
+                 open the tree with the types it was written with",
+                key.escape_ascii()
+            ),
             Kind::Option { option, reason } => {
                 write!(f, "the option {option} is refused: {reason}")
             }
@@ -255,6 +304,7 @@ impl std::error::Error for Error {
             Kind::Superblock { cause, .. } => Some(cause),
             Kind::Open { source, .. } => Some(source),
             Kind::Merge { cause, .. } => Some(cause),
+            Kind::Encode { reason, .. } | Kind::Decode { reason, .. } => Some(reason),
             _ => None,
         }
     }

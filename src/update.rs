@@ -23,7 +23,7 @@ use crate::slice::Slice;
 use crate::tree::Tree;
 
 /// What is to become of a key.
-enum Decision<'v> {
+pub(crate) enum Decision<'v> {
     Keep,
     Put(Cow<'v, [u8]>),
     Remove,
@@ -152,7 +152,7 @@ impl Tree {
     }
 
     /// Reads `key`, and does what `decide` says unless the key has changed meanwhile; then again.
-    fn decide<'v>(
+    pub(crate) fn decide<'v>(
         &self,
         key: &[u8],
         decide: &mut dyn FnMut(Option<&[u8]>) -> Decision<'v>,

@@ -19,3 +19,4 @@ mod step_points;
 mod threads;
 mod tidy;
 mod transactions;
+mod typed;
