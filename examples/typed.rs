@@ -37,7 +37,8 @@ type Rings = TypedTree<(String, i16), Json<Ring>>;
 /// The same by width, for those who look for the narrowest and the widest ones.
 type Widths = TypedTree<(u32, String, i16), ()>;
 
-fn main() -> Result<()> {
+/// Stores and reads typed rows.
+pub fn main() -> Result<()> {
     let db = Config::in_memory().open()?;
     let rings: Rings = db.tree("rings")?.typed();
     let widths: Widths = db.tree("widths")?.typed();

@@ -1,4 +1,5 @@
-//! Bulk loads: sorted rows go straight into packed segments, and become part of the tree in one step.
+//! Bulk loads: sorted rows go straight into packed segments, and become part of the tree in one
+//! step.
 //!
 //! ```text
 //! rows, ascending -> segments, written as they fill -> one commit that names them (see `adopt`)

@@ -7,8 +7,8 @@
 //! commit   the leader checks that nobody has changed the footprint since, then logs and inserts
 //! ```
 //!
-//! What grows too large for memory is written to disk as runs, and committed by one record that names
-//! them (see `adopt`).
+//! What grows too large for memory is written to disk as runs, and committed by one record that
+//! names them (see `adopt`).
 //!
 //! The footprint are the keys and stretches written and, for a serializable transaction, those that
 //! it has read: the first committer wins, the others get a conflict and can run again. There are no

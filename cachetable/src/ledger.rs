@@ -9,13 +9,13 @@
 //!
 //! There are three owners: the *current* view, the checkpoint *in progress*, and the *checkpointed*
 //! one that recovery would find; and the log, which names what a large commit has written, until a
-//! checkpoint has it. Each of the three owns a set of extents (its used-set) and, but for the last, a
-//! block table. Both are persistent maps, so that a checkpoint captures them by a clone that costs
-//! the same for any size.
+//! checkpoint has it. Each of the three owns a set of extents (its used-set) and, but for the last,
+//! a block table. Both are persistent maps, so that a checkpoint captures them by a clone that
+//! costs the same for any size.
 //!
 //! Invariants, checked by [`Ledger::check`]:
-//! 1. an extent is free if and only if none of the three owns it, nobody reserved it, and no live
-//!    view that is older than its retirement can reach it;
+//! 1. an extent is free if and only if none of the three owns it, nobody reserved it, the log does
+//!    not name it, and no live view that is older than its retirement can reach it;
 //! 2. a written segment or image that the current view holds is in the current used-set; one that
 //!    is not written is on the unwritten list;
 //! 3. being written, the block-table entry and the used-set change in one step.

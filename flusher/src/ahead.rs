@@ -2,7 +2,7 @@
 //! for memory.
 //!
 //! ```text
-//! rows -> segments, written at once -> kept (reserved) -> named by a commit -> spilled by reference
+//! rows -> segments, written -> kept (reserved) -> named by a commit -> spilled by reference
 //! ```
 
 use std::sync::Arc;

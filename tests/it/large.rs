@@ -1,5 +1,5 @@
-//! Transactions larger than memory, and bulk loads: what they see, and that they are there as a whole
-//! or not at all.
+//! Transactions larger than memory, and bulk loads: what they see, and that they are there as a
+//! whole or not at all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -173,8 +173,8 @@ fn a_large_transaction_loses_against_one_that_was_faster() {
     }
 }
 
-/// Plays a workload with a large transaction and a bulk load, and counts in `synced` how many of its
-/// commits were acknowledged as synced.
+/// Plays a workload with a large transaction and a bulk load, and counts in `synced` how many of
+/// its commits were acknowledged as synced.
 fn play(disk: &SimDisk, synced: &mut usize) -> sapwood::Result<()> {
     let db = config(disk).open()?;
     let tree = db.tree("t")?;

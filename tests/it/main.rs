@@ -6,6 +6,7 @@ mod basics;
 #[cfg(feature = "cli")]
 mod cli;
 mod crash;
+mod examples;
 mod faults;
 mod hostile;
 mod large;
