@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use sapwood_serialize::merge_iter::Direction;
 use sapwood_serialize::run::Bounds;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::reader::Reader;
 use crate::scan::{self, Request, Row};
 use crate::slice::Slice;
@@ -21,11 +21,12 @@ const BYTES_MOST: usize = 512 << 10;
 ///
 /// It owns what it needs and can outlive everything else. It sees no later change; while it lives,
 /// old versions of changed rows are kept for it. A row whose operands cannot be merged is an error
-/// ([`Error::is_merge`]) in its place among the others; any other error is returned for ever.
+/// ([`Error::is_merge`](crate::Error::is_merge)) in its place among the others; any other error
+/// ends it.
 pub struct Iter {
     tree: Tree,
-    /// Who reads; an error, which every call returns, when nobody can.
-    reader: Result<Reader>,
+    /// Who reads; `None` once nobody can any more and the error was told.
+    reader: Option<Result<Reader>>,
     /// What a serializable transaction has seen here so far.
     noted: Option<RangeRead>,
     /// What no end has gathered yet.
@@ -54,7 +55,7 @@ impl Iter {
         let noted = noted.map(|noted| noted.open_range(tree.id(), &bounds));
         let (tree, rest) = (tree.clone(), Some(bounds));
         let (front, back) = (VecDeque::new(), VecDeque::new());
-        Iter { tree, reader, noted, rest, front, back, rows }
+        Iter { tree, reader: Some(reader), noted, rest, front, back, rows }
     }
 
     /// Gathers the next rows at one end, until there are some or none are left.
@@ -62,7 +63,7 @@ impl Iter {
         while let Some(bounds) = self.rest.take() {
             let engine = self.tree.db().engine();
             engine.check_open()?;
-            let reader = self.reader.as_ref().map_err(Error::clone)?;
+            let Some(Ok(reader)) = &self.reader else { return Ok(()) };
             let request = Request {
                 tree: self.tree.id(),
                 bounds: &bounds,
@@ -87,15 +88,17 @@ impl Iter {
     }
 
     fn pull(&mut self, direction: Direction) -> Option<Result<(Slice, Slice)>> {
-        if let Err(error) = &self.reader {
-            return Some(Err(error.clone()));
+        if let Err(error) = self.reader.as_ref()? {
+            let error = error.clone();
+            self.reader = None;
+            return Some(Err(error));
         }
         let near_is_empty = match direction {
             Direction::Forward => self.front.is_empty(),
             Direction::Backward => self.back.is_empty(),
         };
         if near_is_empty && let Err(error) = self.gather(direction) {
-            self.reader = Err(error.clone());
+            self.reader = None;
             return Some(Err(error));
         }
         let row = match direction {

@@ -103,3 +103,15 @@ fn an_interval_without_end_is_allowed() {
     db.maintain(1).unwrap();
     assert_eq!(db.stats().wal_syncs, before + 1, "the interval was over");
 }
+
+#[test]
+fn rows_that_cannot_be_read_end_an_iterator_instead_of_failing_for_ever() {
+    let db = Config::in_memory().open().unwrap();
+    let tree = db.tree("t").unwrap();
+    tree.insert("a", "1").unwrap();
+    let mut iter = tree.iter();
+    db.close().unwrap();
+    assert!(iter.next().unwrap().is_err());
+    assert!(iter.next().is_none() && iter.next_back().is_none());
+    assert_eq!(tree.iter().count(), 1);
+}
