@@ -333,7 +333,7 @@ impl Engine {
     }
 }
 
-/// Does what the records of a group say; the first message gets the number `first`. Returns the
+/// Does what the records of a group say; the first one gets the number `first`. Returns the
 /// next number. `count` is told of each record.
 pub(crate) fn apply_group(
     records: &[u8],
@@ -352,7 +352,7 @@ pub(crate) fn apply_group(
     Ok(msn)
 }
 
-/// Does what one record says; a message gets the number `msn`. Returns the next number.
+/// Does what one record says, at the number `msn`. Returns the next number.
 fn apply_record(
     record: &Record<'_>,
     msn: Msn,
@@ -363,26 +363,22 @@ fn apply_record(
     match *record {
         Record::Write { tree, key, op } => {
             memtable.insert(tree, key, msn, op);
-            Ok(msn.next())
         }
         Record::DeleteRange { tree, lower, upper } => {
             let bounds = Bounds { lower: lower.into(), upper: upper.map(Key::from) };
             ranges.push(tree, bounds, msn);
-            Ok(msn.next())
         }
-        Record::CreateTree { tree, name } => {
-            catalog.plant(tree, name);
-            Ok(msn)
-        }
+        Record::CreateTree { tree, name } => catalog.plant(msn, tree, name),
+        Record::RenameTree { tree, name } => catalog.rename(msn, tree, name),
         Record::Operator { tree, name, version } => {
-            catalog.name_operator(tree, &OperatorName { name: name.to_owned(), version });
-            Ok(msn)
+            catalog.name_operator(msn, tree, &OperatorName { name: name.to_owned(), version });
         }
         Record::DropTree { .. } => {
             let rule = "it drops a tree, which this version never writes";
-            Err(Corruption::new("log record", 0, rule).into())
+            return Err(Corruption::new("log record", 0, rule).into());
         }
     }
+    Ok(msn.next())
 }
 
 /// The keys and values in a record.
@@ -390,7 +386,10 @@ fn user_bytes(record: &Record<'_>) -> u64 {
     let bytes = match record {
         Record::Write { key, op, .. } => key.len() + op.payload().len(),
         Record::DeleteRange { lower, upper, .. } => lower.len() + upper.map_or(0, <[u8]>::len),
-        Record::CreateTree { .. } | Record::DropTree { .. } | Record::Operator { .. } => 0,
+        Record::CreateTree { .. }
+        | Record::RenameTree { .. }
+        | Record::DropTree { .. }
+        | Record::Operator { .. } => 0,
     };
     bytes as u64
 }

@@ -41,8 +41,8 @@ pub struct Database(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     threads: Mutex<Option<Threads>>,
-    /// One tree is created at a time, so that no two get one id.
-    creating: Mutex<()>,
+    /// The catalog is changed by one at a time, so that no two trees get one id or one name.
+    cataloging: Mutex<()>,
 }
 
 impl Database {
@@ -63,7 +63,7 @@ impl Database {
         Ok(Database(Arc::new(Shared {
             engine,
             threads: Mutex::new(Rank::Storage, threads),
-            creating: Mutex::new(Rank::Catalog, ()),
+            cataloging: Mutex::new(Rank::Catalog, ()),
         })))
     }
 
@@ -108,7 +108,7 @@ impl Database {
         }
         check_name(name)?;
         config.check()?;
-        let _creating = self.0.creating.lock();
+        let _alone = self.0.cataloging.lock();
         let tree = match self.find_tree(name) {
             Some(tree) => tree,
             None => self.create_tree(name)?,
@@ -160,17 +160,44 @@ impl Database {
 
     fn find_tree(&self, name: &str) -> Option<Tree> {
         let view = self.engine().views.load();
-        let known = view.forest.trees.values().find(|tree| tree.options.name == name);
-        known.map(|tree| Tree::new(self.clone(), tree.id, name))
+        view.forest.named(name).map(|tree| Tree::new(self.clone(), tree.id, name))
     }
 
     /// The names of all trees, in alphabetical order.
     pub fn tree_names(&self) -> Vec<String> {
-        let view = self.engine().views.load();
-        let names = view.forest.trees.values().map(|tree| tree.options.name.clone());
-        let mut names: Vec<String> = names.collect();
-        names.sort_unstable();
-        names
+        self.engine().views.load().forest.names().cloned().collect()
+    }
+
+    /// Gives the tree `old` the name `new`. One record in the log, like a buffered write; nothing
+    /// is read or moved. Handles that are open stay with the tree, and go on telling the name under
+    /// which they were opened.
+    ///
+    /// ```
+    /// # fn main() -> sapwood::Result<()> {
+    /// # let db = sapwood::Config::in_memory().open()?;
+    /// let staging = db.tree("staging")?;
+    /// staging.insert("oak", "ring-porous")?;
+    /// db.rename_tree("staging", "woods")?;
+    /// staging.insert("beech", "diffuse-porous")?;
+    /// assert_eq!(db.existing_tree("woods")?.iter().count(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no tree `old`; when there is a tree `new`; when the new name is empty or
+    /// longer than 255 bytes; when the change cannot be logged.
+    pub fn rename_tree(&self, old: &str, new: &str) -> Result<()> {
+        self.engine().check_open()?;
+        check_name(new)?;
+        let _alone = self.0.cataloging.lock();
+        let tree = self.existing_tree(old)?.id();
+        if self.find_tree(new).is_some() {
+            return Err(Error::new(Kind::TreeExists(new.to_owned())));
+        }
+        self.engine().commit(new.len() + 16, Durability::Buffered, &|out| {
+            encode_record(out, &Record::RenameTree { tree, name: new });
+        })
     }
 
     /// An empty batch; what is put into it is committed in one step, over any trees.

@@ -58,6 +58,8 @@ pub(crate) enum Kind {
     },
     TreeName(String),
     NoSuchTree(String),
+    /// The name is taken.
+    TreeExists(String),
     OtherDatabase,
     /// A tree was opened with another operator than it has.
     Operator {
@@ -174,6 +176,10 @@ impl fmt::Display for Error {
             ),
             Kind::TreeName(reason) => write!(f, "the tree's name is not allowed: {reason}"),
             Kind::NoSuchTree(name) => write!(f, "there is no tree named {name:?}"),
+            Kind::TreeExists(name) => write!(
+                f,
+                "there is a tree named {name:?} already; choose another name, or rename that one first"
+            ),
             Kind::OtherDatabase => f.write_str("the tree belongs to another database"),
             Kind::Operator { tree, stored, declared } => write!(
                 f,

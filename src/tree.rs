@@ -115,6 +115,26 @@ impl Tree {
         self.write_range(bounds_of_prefix(prefix.as_ref()))
     }
 
+    /// Removes all keys: a [`Tree::remove_range`] over everything. One message, no read, however
+    /// many keys there are; snapshots and iterators that are older go on seeing them. The space is
+    /// free again after a [`Database::checkpoint`] that finds no such reader.
+    ///
+    /// ```
+    /// # fn main() -> sapwood::Result<()> {
+    /// # let tree = sapwood::Config::in_memory().open()?.tree("t")?;
+    /// tree.insert("a", "")?;
+    /// tree.truncate()?;
+    /// assert_eq!(tree.first()?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the disk is full or the log cannot be written.
+    pub fn truncate(&self) -> Result<()> {
+        self.write_range(Bounds::all())
+    }
+
     /// Moves everything that waits for the keys in `range` into the leaves, and drops what nobody
     /// needs there: old versions, deletes, operands that can be merged. Runs on this thread; costs
     /// a rewrite of what is concerned. Space is free again after a checkpoint.

@@ -1,13 +1,23 @@
-//! The tree part of a view: every tree with its top edge, as one immutable value.
+//! The tree part of a view: every tree with its name and its top edge, as one immutable value.
+//!
+//! ```text
+//! names  "rings" -> 3          trees  3 -> { options, top edge }
+//! ```
+//!
+//! Invariants:
+//! 1. each tree has one name, and each name leads to the tree that has it;
+//! 2. ids ascend in the order in which trees came into being, and are never reused;
+//! 3. the catalog was last changed at `changed`: a change that is not newer has been made already.
+//!    So a replay may say it again.
 
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use sapwood_cachetable::Fault;
 use sapwood_cachetable::ledger::ViewToken;
-use sapwood_serialize::catalog_image::CatalogTree;
+use sapwood_serialize::catalog_image::{CatalogImage, CatalogTree, TreeOptions};
 use sapwood_serialize::fold::Horizon;
-use sapwood_serialize::{GenerationId, TreeId};
+use sapwood_serialize::{GenerationId, Msn, TreeId};
 
 /// All trees, ascending by id. A clone costs the same for any number of trees.
 #[derive(Clone, Debug)]
@@ -18,6 +28,59 @@ pub struct Forest {
     pub next_tree: TreeId,
     /// Keeps the extents that this view reads from being used for anything else.
     pub token: Arc<ViewToken>,
+    names: OrdMap<String, TreeId>,
+    changed: Msn,
+}
+
+impl Forest {
+    /// The forest that `image` describes.
+    pub fn new(image: CatalogImage, token: Arc<ViewToken>) -> Forest {
+        let names = image.trees.iter().map(|tree| (tree.options.name.clone(), tree.id)).collect();
+        let trees = image.trees.into_iter().map(|tree| (tree.id, tree)).collect();
+        Forest { trees, next_tree: image.next_tree, token, names, changed: image.changed }
+    }
+
+    /// What a checkpoint keeps of it.
+    pub fn image(&self) -> CatalogImage {
+        CatalogImage {
+            next_tree: self.next_tree,
+            changed: self.changed,
+            trees: self.trees.values().cloned().collect(),
+        }
+    }
+
+    /// The tree `name`.
+    pub fn named(&self, name: &str) -> Option<&CatalogTree> {
+        self.names.get(name).and_then(|tree| self.trees.get(tree))
+    }
+
+    /// The names of all trees, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.names.keys()
+    }
+
+    /// Notes that the catalog is changed at `msn`; `false` when that change was made already.
+    pub fn begin_change(&mut self, msn: Msn) -> bool {
+        let is_new = msn > self.changed;
+        self.changed = self.changed.max(msn);
+        is_new
+    }
+
+    /// Takes in a new tree.
+    pub fn plant(&mut self, tree: CatalogTree) {
+        self.next_tree = self.next_tree.max(tree.id.next());
+        self.names.insert(tree.options.name.clone(), tree.id);
+        self.trees.insert(tree.id, tree);
+    }
+
+    /// Gives a tree another name.
+    pub fn rename(&mut self, tree: TreeId, name: &str) {
+        let Some(known) = self.trees.get_mut(&tree) else { return };
+        self.names.remove(&known.options.name);
+        self.names.insert(name.to_owned(), tree);
+        let options = TreeOptions { name: name.to_owned(), ..(*known.options).clone() };
+        known.options = Arc::new(options);
+    }
 }
 
 /// What movement needs of whoever owns the view.

@@ -9,10 +9,11 @@ use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::ledger::Change;
 use sapwood_cachetable::storage::MemoryStorage;
 use sapwood_cachetable::{Cachetable, Caching, Ownership};
+use sapwood_serialize::catalog_image::CatalogImage;
 use sapwood_serialize::node::{Edge, Handle, Image, Internal, Node, ResidentNode};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{BlockId, Meter, Msn, Op, Storage, TreeId, Version};
+use sapwood_serialize::{BlockId, Meter, Msn, Op, Storage, Version};
 
 use crate::edit::Edit;
 use crate::forest::Forest;
@@ -234,8 +235,7 @@ fn a_segment_that_leaves_twice_is_retired_once() {
     table.write_segment(&segment, Ownership::Job).unwrap();
     let mut ledger = table.ledger();
     let token = ledger.publish(Change::default());
-    let (trees, next_tree) = (Default::default(), TreeId::from_raw(1));
-    let forest = Forest { trees, next_tree, token };
+    let forest = Forest::new(CatalogImage::default(), token);
     let mut edit = Edit::new(&table, &mut ledger, &forest);
     edit.buffer_segments([segment.clone()]);
     let forest = edit.finish();

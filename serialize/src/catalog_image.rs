@@ -1,7 +1,7 @@
 //! The catalog as bytes: every tree with its name, its options and its top edge.
 //!
 //! ```text
-//! catalog   next tree id, tree count, trees by ascending id
+//! catalog   next tree id, newest change, tree count, trees by ascending id
 //! tree      tree id, height of the top edge's child, top edge, options (bincode, length before)
 //! ```
 //!
@@ -18,7 +18,7 @@ use crate::block_table_image::NodePlace;
 use crate::codec::{Decoder, Encode};
 use crate::node::Edge;
 use crate::node_image::{HEIGHT_MAX, SegmentPool, decode_edge, encode_edge};
-use crate::{BlockId, Corruption, Operator, TreeId};
+use crate::{BlockId, Corruption, Msn, Operator, TreeId};
 
 /// No options of a tree take more bytes.
 const OPTIONS_BYTES_MAX: u64 = 128 * 1024;
@@ -71,40 +71,59 @@ pub struct CatalogTree {
     pub operator: Option<Operator>,
 }
 
-/// Writes the catalog; `next` is the id that the next tree gets.
+/// The catalog as one value.
+#[derive(Clone, Debug)]
+pub struct CatalogImage {
+    /// The id that the next tree gets.
+    pub next_tree: TreeId,
+    /// When the catalog was changed last: a replay passes over what is not newer.
+    pub changed: Msn,
+    /// The trees, ascending by id.
+    pub trees: Vec<CatalogTree>,
+}
+
+impl Default for CatalogImage {
+    /// The catalog of a new database.
+    fn default() -> CatalogImage {
+        CatalogImage { next_tree: TreeId::from_raw(1), changed: Msn::ZERO, trees: Vec::new() }
+    }
+}
+
+/// Writes the catalog.
 ///
 /// # Panics
 /// When a segment of a top edge is not written yet.
-pub fn encode_catalog<'a>(
-    next: TreeId,
-    trees: impl ExactSizeIterator<Item = &'a CatalogTree>,
-) -> Vec<u8> {
+pub fn encode_catalog(catalog: &CatalogImage) -> Vec<u8> {
     let mut out = Vec::new();
-    out.put_varint(next.to_raw());
-    out.put_varint(trees.len() as u64);
-    for tree in trees {
-        out.put_varint(tree.id.to_raw());
-        out.put_u8(tree.top.child.height());
-        encode_edge(&mut out, &tree.top);
-        let options = format().serialize(&*tree.options);
-        out.put_bytes(&options.expect("options are plain data within the limit"));
-    }
+    out.put_varint(catalog.next_tree.to_raw());
+    out.put_varint(catalog.changed.to_raw());
+    out.put_varint(catalog.trees.len() as u64);
+    catalog.trees.iter().for_each(|tree| encode_tree(&mut out, tree));
     out
+}
+
+fn encode_tree(out: &mut Vec<u8>, tree: &CatalogTree) {
+    out.put_varint(tree.id.to_raw());
+    out.put_u8(tree.top.child.height());
+    encode_edge(out, &tree.top);
+    let options = format().serialize(&*tree.options);
+    out.put_bytes(&options.expect("options are plain data within the limit"));
 }
 
 /// Reads the catalog; `resolve` tells where the trees' highest nodes lie.
 pub fn decode_catalog(
     payload: &[u8],
     resolve: &dyn Fn(BlockId) -> Option<NodePlace>,
-) -> Result<(TreeId, Vec<CatalogTree>), Corruption> {
+) -> Result<CatalogImage, Corruption> {
     let mut decoder = Decoder::new("catalog", payload);
-    let next = TreeId::from_raw(decoder.varint()?);
+    let next_tree = TreeId::from_raw(decoder.varint()?);
+    let changed = Msn::from_raw(decoder.varint()?);
     let count = decoder.count(decoder.remaining())?;
     let mut trees: Vec<CatalogTree> = Vec::new();
     let mut names = BTreeSet::new();
     for _ in 0..count {
         let tree = decode_tree(&mut decoder, resolve)?;
-        if tree.id >= next || trees.last().is_some_and(|last| last.id >= tree.id) {
+        if tree.id >= next_tree || trees.last().is_some_and(|last| last.id >= tree.id) {
             return Err(decoder.broken("the tree ids do not ascend below the next one"));
         }
         if !names.insert(tree.options.name.clone()) {
@@ -113,7 +132,7 @@ pub fn decode_catalog(
         trees.push(tree);
     }
     decoder.finish()?;
-    Ok((next, trees))
+    Ok(CatalogImage { next_tree, changed, trees })
 }
 
 fn decode_tree(

@@ -8,10 +8,12 @@
 //! delete range  4 u8 | tree varint | lower length varint | lower |
 //!               flag u8: 1 if there is an upper end | [upper length varint | upper]
 //! operator      5 u8 | tree varint | name length varint | name, UTF-8 | version u32
+//! rename tree   6 u8 | tree varint | name length varint | name, UTF-8
 //! ```
 //!
-//! Only writes and range deletes are messages: the first one of a frame has the MSN that the
-//! frame's head names, each further one the next.
+//! The first record of a frame has the MSN that the frame's head names, each further one the next.
+//! Writes and range deletes are messages; the others change the catalog, which remembers the MSN of
+//! its newest change.
 //!
 //! Invariants:
 //! 1. records lie back to back and fill the payload;
@@ -34,11 +36,13 @@ const DROP_TREE: u8 = 3;
 const DELETE_RANGE: u8 = 4;
 /// The number of [`Record::Operator`].
 const OPERATOR: u8 = 5;
+/// The number of [`Record::RenameTree`].
+const RENAME_TREE: u8 = 6;
 
-/// One thing that was done.
+/// One thing that was done; each takes an MSN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// A message about one key; takes an MSN.
+    /// A message about one key.
     Write {
         /// The tree that it is for.
         tree: TreeId,
@@ -59,7 +63,7 @@ pub enum Record<'a> {
         /// The tree.
         tree: TreeId,
     },
-    /// A message about all keys from `lower` up to but without `upper`; takes an MSN.
+    /// A message about all keys from `lower` up to but without `upper`.
     DeleteRange {
         /// The tree that it is for.
         tree: TreeId,
@@ -76,6 +80,13 @@ pub enum Record<'a> {
         name: &'a str,
         /// The operator's version.
         version: u32,
+    },
+    /// A tree got another name.
+    RenameTree {
+        /// The tree.
+        tree: TreeId,
+        /// Its new name.
+        name: &'a str,
     },
 }
 
@@ -112,6 +123,11 @@ pub fn encode_record(out: &mut Vec<u8>, record: &Record<'_>) {
             out.put_varint(tree.to_raw());
             out.put_bytes(name.as_bytes());
             out.put_u32(*version);
+        }
+        Record::RenameTree { tree, name } => {
+            out.put_u8(RENAME_TREE);
+            out.put_varint(tree.to_raw());
+            out.put_bytes(name.as_bytes());
         }
     }
 }
@@ -168,6 +184,10 @@ fn read_record<'a>(payload: &mut Decoder<'a>) -> Result<Record<'a>, Corruption> 
             let (name, version) = (read_name(payload)?, payload.u32()?);
             Ok(Record::Operator { tree, name, version })
         }
+        RENAME_TREE => {
+            let name = read_name(payload)?;
+            Ok(Record::RenameTree { tree, name })
+        }
         _ => Err(start.broken("the kind of a record is unknown")),
     }
 }
@@ -218,6 +238,7 @@ mod tests {
             Record::DeleteRange { tree, lower: b"a", upper: Some(b"b") },
             Record::DeleteRange { tree, lower: b"", upper: None },
             Record::Operator { tree, name: "add", version: 3 },
+            Record::RenameTree { tree, name: "trees" },
             Record::DropTree { tree },
         ];
         let payload = encode(&records);
@@ -298,7 +319,7 @@ mod tests {
         }
 
         #[test]
-        fn small_numbers_read_or_fail(payload in prop::collection::vec(0u8..7, 0..100)) {
+        fn small_numbers_read_or_fail(payload in prop::collection::vec(0u8..8, 0..100)) {
             let mut messages = 0;
             for record in Records::new(&payload).flatten() {
                 messages += usize::from(matches!(record, Record::Write { .. }));

@@ -17,3 +17,5 @@ mod sim;
 mod step_points;
 mod threads;
 mod tidy;
+mod tree_crashes;
+mod trees;

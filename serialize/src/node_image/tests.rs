@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::TreeId;
 use crate::catalog_image::{
-    CatalogTree, CompressionOption, OperatorName, TreeOptions, decode_catalog, encode_catalog,
+    CatalogImage, CatalogTree, CompressionOption, OperatorName, TreeOptions, decode_catalog,
+    encode_catalog,
 };
 
 fn place_of(block: BlockId) -> Option<NodePlace> {
@@ -129,14 +130,18 @@ fn tree(id: u64, name: &str) -> CatalogTree {
     }
 }
 
+fn catalog(second: &str) -> CatalogImage {
+    let trees = vec![tree(1, "one"), tree(4, second)];
+    CatalogImage { next_tree: TreeId::from_raw(5), changed: Msn::from_raw(9), trees }
+}
+
 #[test]
 fn a_catalog_is_read_back_as_it_was_written() {
-    let trees = [tree(1, "one"), tree(4, "four")];
-    let image = encode_catalog(TreeId::from_raw(5), trees.iter());
-    let (next, read) = decode_catalog(&image, &place_of).unwrap();
-    assert_eq!(next, TreeId::from_raw(5));
-    assert_eq!(encode_catalog(next, read.iter()), image);
-    let twice = encode_catalog(TreeId::from_raw(5), [tree(1, "one"), tree(4, "one")].iter());
+    let image = encode_catalog(&catalog("four"));
+    let read = decode_catalog(&image, &place_of).unwrap();
+    assert_eq!((read.next_tree, read.changed), (TreeId::from_raw(5), Msn::from_raw(9)));
+    assert_eq!(encode_catalog(&read), image);
+    let twice = encode_catalog(&catalog("one"));
     assert_eq!(decode_catalog(&twice, &place_of).unwrap_err().rule, "two trees have one name");
 }
 
@@ -156,14 +161,14 @@ proptest! {
         changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..4),
         cut in any::<usize>(),
     ) {
-        let mut image = encode_catalog(TreeId::from_raw(5), [tree(1, "one"), tree(4, "four")].iter());
+        let mut image = encode_catalog(&catalog("four"));
         for (place, byte) in changes {
             let place = place % image.len();
             image[place] = byte;
         }
         let _ = decode_catalog(&image[..cut % image.len()], &place_of);
-        if let Ok((next, read)) = decode_catalog(&image, &place_of) {
-            let again = encode_catalog(next, read.iter());
+        if let Ok(read) = decode_catalog(&image, &place_of) {
+            let again = encode_catalog(&read);
             prop_assert!(decode_catalog(&again, &place_of).is_ok());
         }
     }
