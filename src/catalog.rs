@@ -1,9 +1,15 @@
-//! Changes of the catalog: trees that come into being and get other names, and operators that are
-//! declared.
+//! Changes of the catalog: trees that come into being, get other names and go, and operators that
+//! are declared.
 //!
 //! Each is one log record and one publication. Each has an MSN like a message, and the catalog
 //! remembers the newest: so a replay that says a change again is passed over, whatever has been
 //! done with the names since.
+//!
+//! A drop is where readers part: whoever sees an older MSN reads the tree on, whoever sees a later
+//! one is told that it was dropped. Writes are refused before they line up for the commit; one that
+//! races with the drop, and comes behind it in the log, is as if it had come before: its messages
+//! are numbered behind the drop, where no reader of the tree looks, and a spill forgets them, now
+//! as in a replay.
 
 use std::sync::Arc;
 
@@ -51,6 +57,11 @@ impl Catalog<'_> {
     /// Gives a tree another name.
     pub(crate) fn rename(self, msn: Msn, tree: TreeId, name: &str) {
         self.change(Some(msn), &mut |forest| forest.rename(tree, name));
+    }
+
+    /// Takes a tree away; its nodes go once nobody reads what was before.
+    pub(crate) fn drop_tree(self, msn: Msn, tree: TreeId) {
+        self.change(Some(msn), &mut |forest| forest.drop_tree(tree, msn));
     }
 
     /// Notes which operator a tree has; a built-in one is then at hand. The first one stays.

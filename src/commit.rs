@@ -16,7 +16,7 @@ use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_serialize::catalog_image::OperatorName;
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{Corruption, FrameKind, Lsn, Msn, Record, Records, begin_frame};
+use sapwood_serialize::{FrameKind, Lsn, Msn, Record, Records, begin_frame};
 
 use crate::catalog::Catalog;
 use crate::engine::Engine;
@@ -346,7 +346,7 @@ pub(crate) fn apply_group(
     for record in Records::new(records) {
         let record = record?;
         count(&record);
-        msn = apply_record(&record, msn, memtable, &mut ranges, catalog)?;
+        msn = apply_record(&record, msn, memtable, &mut ranges, catalog);
     }
     memtable.delete_ranges(&ranges);
     Ok(msn)
@@ -359,7 +359,7 @@ fn apply_record(
     memtable: &Memtable,
     ranges: &mut Gathered,
     catalog: Catalog<'_>,
-) -> std::result::Result<Msn, Fault> {
+) -> Msn {
     match *record {
         Record::Write { tree, key, op } => {
             memtable.insert(tree, key, msn, op);
@@ -373,12 +373,9 @@ fn apply_record(
         Record::Operator { tree, name, version } => {
             catalog.name_operator(msn, tree, &OperatorName { name: name.to_owned(), version });
         }
-        Record::DropTree { .. } => {
-            let rule = "it drops a tree, which this version never writes";
-            return Err(Corruption::new("log record", 0, rule).into());
-        }
+        Record::DropTree { tree } => catalog.drop_tree(msn, tree),
     }
-    Ok(msn.next())
+    msn.next()
 }
 
 /// The keys and values in a record.

@@ -200,6 +200,40 @@ impl Database {
         })
     }
 
+    /// Drops the tree `name` with all its rows. One record in the log, like a buffered write;
+    /// nothing is read. Handles to the tree then fail, also when a new tree gets its name;
+    /// snapshots and iterators that are older go on seeing it. Once there is no such reader, its
+    /// nodes are let go in the background, and by [`Database::checkpoint`], which reads the headers
+    /// of its leaves for that; the space is free after the checkpoint.
+    ///
+    /// ```
+    /// # fn main() -> sapwood::Result<()> {
+    /// # let db = sapwood::Config::in_memory().open()?;
+    /// let woods = db.tree("woods")?;
+    /// woods.insert("oak", "ring-porous")?;
+    /// db.drop_tree("woods")?;
+    /// assert_eq!(
+    ///     woods.get("oak").unwrap_err().to_string(),
+    ///     "the tree \"woods\" was dropped; open the tree of that name again to make a new one"
+    /// );
+    /// assert_eq!(db.tree("woods")?.get("oak")?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no tree `name`, or the change cannot be logged.
+    pub fn drop_tree(&self, name: &str) -> Result<()> {
+        self.engine().check_open()?;
+        let _alone = self.0.cataloging.lock();
+        let tree = self.existing_tree(name)?.id();
+        self.engine().commit(16, Durability::Buffered, &|out| {
+            encode_record(out, &Record::DropTree { tree });
+        })?;
+        self.engine().wake();
+        Ok(())
+    }
+
     /// An empty batch; what is put into it is committed in one step, over any trees.
     pub fn batch(&self) -> Batch {
         Batch::new(self.clone())
@@ -218,8 +252,9 @@ impl Database {
 
     /// Moves everything into the trees and makes it the state that the next opening finds, without
     /// a replay. Writes go on meanwhile. Costs the writing of what is not on disk yet, and two
-    /// syncs. Range deletes move on to where they let rows go unread, so that the space of what was
-    /// removed so is free after it; where it leaves little in a large file, the file is shortened.
+    /// syncs. Range deletes move on to where they let rows go unread, and dropped trees are
+    /// emptied, so that the space of what was removed so is free after it; where it leaves little
+    /// in a large file, the file is shortened.
     ///
     /// # Errors
     /// When the disk is full (the previous checkpoint stays), or a write or sync fails.

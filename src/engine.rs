@@ -173,7 +173,7 @@ impl Engine {
     }
 
     /// Wakes background threads: there is something to do.
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(wakers) = &*self.wakers.lock() {
             wakers.wake();
         }

@@ -58,6 +58,8 @@ pub(crate) enum Kind {
     },
     TreeName(String),
     NoSuchTree(String),
+    /// A handle's tree is gone.
+    TreeDropped(String),
     /// The name is taken.
     TreeExists(String),
     OtherDatabase,
@@ -176,6 +178,10 @@ impl fmt::Display for Error {
             ),
             Kind::TreeName(reason) => write!(f, "the tree's name is not allowed: {reason}"),
             Kind::NoSuchTree(name) => write!(f, "there is no tree named {name:?}"),
+            Kind::TreeDropped(name) => write!(
+                f,
+                "the tree {name:?} was dropped; open the tree of that name again to make a new one"
+            ),
             Kind::TreeExists(name) => write!(
                 f,
                 "there is a tree named {name:?} already; choose another name, or rename that one first"

@@ -63,6 +63,7 @@ impl Iter {
                 bytes: BYTES_MOST,
             };
             let view = engine.views.load();
+            self.tree.check_seen(&view, request.msn)?;
             let batch = scan::batch(&engine.table, &view, &request)?;
             self.rest = batch.rest;
             self.rows = (self.rows * 4).min(ROWS_MOST);

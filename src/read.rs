@@ -38,7 +38,7 @@ pub(crate) fn get(
     msn: Msn,
 ) -> Result<Option<Slice>> {
     let mut search = Search { key, msn, operands: Vec::new(), base: None };
-    let known = view.forest.trees.get(&tree);
+    let known = view.forest.tree_at(tree, msn);
     let mut memtables = view.generations().map(|generation| &generation.memtable);
     if !memtables.any(|memtable| search.look_into(memtable, tree) == Way::Ends)
         && let Some(known) = known

@@ -278,7 +278,8 @@ fn read_forest(
         broken.within(sapwood_cachetable::BLOCK_FILE, start)
     };
     let mut image = decode_catalog(&catalog, &resolve).map_err(within)?;
-    for tree in &mut image.trees {
+    let dropped = image.dropped.iter_mut().map(|dropped| &mut dropped.tree);
+    for tree in image.trees.iter_mut().chain(dropped) {
         table.check_owned(&mut tree.top.segments()).map_err(within)?;
         let operator = tree.options.operator.as_ref().and_then(merge::built_in);
         tree.operator = operator.map(|operator| operator.limited_to(value_bytes_max(table)));

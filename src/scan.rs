@@ -68,7 +68,7 @@ const HIDDEN_ROWS_MAX: usize = 64;
 /// Gathers the next rows within the request's bounds.
 pub(crate) fn batch(table: &Cachetable, view: &View, request: &Request<'_>) -> Result<Batch> {
     let mut batch = Batch { rows: Vec::new(), rest: Some(request.bounds.clone()) };
-    let Some(tree) = view.forest.trees.get(&request.tree) else {
+    let Some(tree) = view.forest.tree_at(request.tree, request.msn) else {
         return Ok(Batch { rows: Vec::new(), rest: None });
     };
     let mut bytes = 0;

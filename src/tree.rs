@@ -4,23 +4,24 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use sapwood_serialize::run::Bounds;
-use sapwood_serialize::{Op, Record, TreeId, encode_record};
+use sapwood_serialize::{Msn, Op, Record, TreeId, encode_record};
 
 use crate::batch::{check, check_range};
 use crate::commit::Durability;
 use crate::database::Database;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::iter::Iter;
 use crate::keys::{bounds_of, bounds_of_prefix, within_key_length};
 use crate::read;
 use crate::slice::Slice;
+use crate::view::View;
 
 /// An ordered map from byte strings to byte strings, one of any number in a database.
 ///
 /// Keys have 0 to 65 535 bytes and are ordered as bytes; values have up to 64 MiB, or an eighth of
 /// the cache where that is less. Changes are blind: they read nothing, and one costs one message
 /// however large the tree is. They are [`Durability::Buffered`]; use a [`Batch`](crate::Batch) for
-/// more.
+/// more. A handle to a tree that was dropped fails in every call; it is never another tree's.
 ///
 /// ```
 /// # fn main() -> sapwood::Result<()> {
@@ -54,7 +55,7 @@ impl Tree {
         self.id
     }
 
-    /// The tree's name.
+    /// The name under which the tree was opened; it may have been renamed since.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -142,7 +143,22 @@ impl Tree {
     /// # Errors
     /// As for [`Daemon::drain`](crate::Daemon::drain).
     pub fn compact<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<()> {
+        self.check_live()?;
         self.db.engine().compact(self.id, &bounds_of(&range))
+    }
+
+    /// Refuses to go on with a tree that was dropped.
+    pub(crate) fn check_live(&self) -> Result<()> {
+        let engine = self.db.engine();
+        engine.check_open()?;
+        let is_live = engine.views.load().forest.trees.contains_key(&self.id);
+        if is_live { Ok(()) } else { Err(Error::new(Kind::TreeDropped(self.name.to_string()))) }
+    }
+
+    /// Refuses to read a tree that a reader at `msn` sees dropped. The MSN is taken after the view.
+    pub(crate) fn check_seen(&self, view: &View, msn: Msn) -> Result<()> {
+        let is_seen = view.forest.tree_at(self.id, msn).is_some();
+        if is_seen { Ok(()) } else { Err(Error::new(Kind::TreeDropped(self.name.to_string()))) }
     }
 
     /// Whether merges can be taken.
@@ -153,10 +169,11 @@ impl Tree {
 
     fn write_range(&self, bounds: Bounds) -> Result<()> {
         check_range(&bounds)?;
+        self.check_live()?;
         let Bounds { lower, upper } = within_key_length(bounds);
         let engine = self.db.engine();
         if upper.as_ref().is_some_and(|upper| *upper <= lower) {
-            return engine.check_open();
+            return Ok(());
         }
         let record = Record::DeleteRange { tree: self.id, lower: &lower, upper: upper.as_deref() };
         let bytes = lower.len() + upper.as_ref().map_or(0, |upper| upper.len()) + 32;
@@ -166,6 +183,7 @@ impl Tree {
     fn write(&self, key: &[u8], op: Op<'_>) -> Result<()> {
         let engine = self.db.engine();
         check(self, key, op)?;
+        self.check_live()?;
         let record = Record::Write { tree: self.id, key, op };
         let bytes = key.len() + op.payload().len() + 16;
         engine.commit(bytes, Durability::Buffered, &|out| encode_record(out, &record))
@@ -180,6 +198,7 @@ impl Tree {
         engine.check_open()?;
         let view = engine.views.load();
         let msn = engine.views.visible();
+        self.check_seen(&view, msn)?;
         read::get(&engine.table, &view, self.id, key.as_ref(), msn)
     }
 

@@ -189,7 +189,9 @@ impl Tree {
             let msn = engine.views.visible();
             let old = {
                 let view = engine.views.load();
-                read::get(&engine.table, &view, self.id(), key, engine.views.visible())?
+                let visible = engine.views.visible();
+                self.check_seen(&view, visible)?;
+                read::get(&engine.table, &view, self.id(), key, visible)?
             };
             let decided = decide(old.as_deref());
             let op = match &decided {

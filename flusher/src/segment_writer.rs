@@ -7,13 +7,14 @@
 //! The last two pages and the last two segments are held back until the end, so that a tail of less
 //! than half a page (a segment) can be shared out evenly with the one before it: no tiny tails.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sapwood_cachetable::{Cachetable, Fault, Ownership};
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
-use sapwood_serialize::{Filter, Msn, Op, Page, PageBuilder, Version};
+use sapwood_serialize::{Filter, Msn, Op, Page, PageBuilder, SegmentId, Version};
 
 use crate::limits::Limits;
 use crate::stop::Stop;
@@ -44,6 +45,11 @@ impl<'a> Draft<'a> {
     /// The view has them now: called right after the publication has succeeded.
     pub fn published(&mut self) {
         self.segments.clear();
+    }
+
+    /// The view has all but these, which are given back.
+    pub fn published_but(&mut self, lost: &BTreeSet<SegmentId>) {
+        self.segments.retain(|segment| lost.contains(&segment.id()));
     }
 
     /// Writes the segments out if memory is short, oldest first.

@@ -13,6 +13,7 @@
 //! that is current then, and stays higher where something has come in between; the top edge always
 //! takes it. So a spill never starts over.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -23,10 +24,10 @@ use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
 use sapwood_serialize::node::{Edge, Internal, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{GenerationId, Msn, Tombstones, TreeId};
+use sapwood_serialize::{GenerationId, Msn, SegmentId, Tombstones, TreeId};
 
-use crate::edit::{Above, Edit, Refused};
-use crate::forest::{JobResult, Outcome};
+use crate::edit::{Above, Edit};
+use crate::forest::{Forest, JobResult, Outcome};
 use crate::mover::Mover;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
 use crate::stop::Stop;
@@ -143,26 +144,36 @@ impl Mover {
         let mut draft = Draft::new(&self.table, Stop::NEVER);
         let mut pieces: Vec<(TreeId, Vec<Piece>)> = Vec::new();
         for tree in generation.trees() {
-            // A tree that was dropped since has no use for its messages.
-            let Some(known) = forest.trees.get(&tree) else { continue };
+            let Some(known) = self.needing(&forest, tree) else { continue };
             let goals = self.goals(generation, known);
             pieces.push((tree, self.cut(generation, known, &goals, &mut draft)?));
         }
         drop(forest);
         self.count_built(&draft);
         self.table.steps().reach(StepPoint::SpillBuilt)?;
+        let mut lost = BTreeSet::new();
         let outcome = self.publish(Some(generation.id()), &mut |edit| {
-            place_all(edit, &pieces)?;
-            edit.buffer_segments(draft.segments().iter().cloned());
+            lost = place_all(edit, &pieces);
+            let placed = draft.segments().iter().filter(|built| !lost.contains(&built.id()));
+            edit.buffer_segments(placed.cloned());
             Ok(())
         })?;
         if outcome == Outcome::Done {
-            draft.published();
+            draft.published_but(&lost);
             self.counters.spills.add(1);
             self.table.steps().pass(StepPoint::SpillPublished);
             self.tend_spilled(&pieces);
         }
         Ok(outcome)
+    }
+
+    /// The tree, if anybody needs its messages: one that was dropped has use for them only as long
+    /// as somebody reads what was before.
+    fn needing<'f>(&self, forest: &'f Forest, tree: TreeId) -> Option<&'f CatalogTree> {
+        forest.trees.get(&tree).or_else(|| {
+            let dropped = forest.dropped.get(&tree)?;
+            self.views.horizon().sees_before(dropped.at).then_some(&dropped.tree)
+        })
     }
 
     /// Where the pieces of a tree's messages should go.
@@ -226,14 +237,21 @@ impl Mover {
     }
 }
 
-fn place_all(edit: &mut Edit<'_>, pieces: &[(TreeId, Vec<Piece>)]) -> Result<(), Refused> {
+/// Puts the pieces into their trees; tells the segments of those whose tree is gone by now.
+fn place_all(edit: &mut Edit<'_>, pieces: &[(TreeId, Vec<Piece>)]) -> BTreeSet<SegmentId> {
+    let mut lost = BTreeSet::new();
     for (tree, pieces) in pieces {
-        let Ok(known) = edit.tree(*tree) else { continue };
-        let pieces: Vec<&Piece> = pieces.iter().collect();
-        let top = place(edit, &known.top, &Bounds::all(), &pieces);
-        edit.set_top(known, top);
+        let dropped = edit.forest.dropped.get(tree).map(|dropped| &dropped.tree);
+        let Some(known) = edit.forest.trees.get(tree).or(dropped) else {
+            let parts = pieces.iter().flat_map(|piece| piece.run.segments());
+            lost.extend(parts.map(|part| part.segment.id()));
+            continue;
+        };
+        let (top, pieces) = (known.top.clone(), pieces.iter().collect::<Vec<_>>());
+        let top = place(edit, &top, &Bounds::all(), &pieces);
+        edit.set_top(*tree, top);
     }
-    Ok(())
+    lost
 }
 
 /// Appends the pieces, which ascend and lie within `bounds`, at or below `edge`.

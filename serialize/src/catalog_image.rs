@@ -1,7 +1,9 @@
 //! The catalog as bytes: every tree with its name, its options and its top edge.
 //!
 //! ```text
-//! catalog   next tree id, newest change, tree count, trees by ascending id
+//! catalog   next tree id, newest change, tree count, trees by ascending id,
+//!           dropped count, dropped trees by ascending id
+//! dropped   MSN of the drop, tree
 //! tree      tree id, height of the top edge's child, top edge, options (bincode, length before)
 //! ```
 //!
@@ -71,6 +73,15 @@ pub struct CatalogTree {
     pub operator: Option<Operator>,
 }
 
+/// A tree that was dropped, and still has nodes.
+#[derive(Clone, Debug)]
+pub struct DroppedTree {
+    /// As it was, with what readers from before the drop may still need of it.
+    pub tree: CatalogTree,
+    /// The drop: whoever sees what was before it sees the tree.
+    pub at: Msn,
+}
+
 /// The catalog as one value.
 #[derive(Clone, Debug)]
 pub struct CatalogImage {
@@ -80,12 +91,15 @@ pub struct CatalogImage {
     pub changed: Msn,
     /// The trees, ascending by id.
     pub trees: Vec<CatalogTree>,
+    /// Dropped trees that are not empty yet, ascending by id.
+    pub dropped: Vec<DroppedTree>,
 }
 
 impl Default for CatalogImage {
     /// The catalog of a new database.
     fn default() -> CatalogImage {
-        CatalogImage { next_tree: TreeId::from_raw(1), changed: Msn::ZERO, trees: Vec::new() }
+        let (next_tree, changed) = (TreeId::from_raw(1), Msn::ZERO);
+        CatalogImage { next_tree, changed, trees: Vec::new(), dropped: Vec::new() }
     }
 }
 
@@ -99,6 +113,11 @@ pub fn encode_catalog(catalog: &CatalogImage) -> Vec<u8> {
     out.put_varint(catalog.changed.to_raw());
     out.put_varint(catalog.trees.len() as u64);
     catalog.trees.iter().for_each(|tree| encode_tree(&mut out, tree));
+    out.put_varint(catalog.dropped.len() as u64);
+    for dropped in &catalog.dropped {
+        out.put_varint(dropped.at.to_raw());
+        encode_tree(&mut out, &dropped.tree);
+    }
     out
 }
 
@@ -120,19 +139,44 @@ pub fn decode_catalog(
     let changed = Msn::from_raw(decoder.varint()?);
     let count = decoder.count(decoder.remaining())?;
     let mut trees: Vec<CatalogTree> = Vec::new();
-    let mut names = BTreeSet::new();
+    let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..count {
         let tree = decode_tree(&mut decoder, resolve)?;
-        if tree.id >= next_tree || trees.last().is_some_and(|last| last.id >= tree.id) {
-            return Err(decoder.broken("the tree ids do not ascend below the next one"));
-        }
+        check_id(&decoder, tree.id, trees.last().map(|last| last.id), next_tree)?;
         if !names.insert(tree.options.name.clone()) {
             return Err(decoder.broken("two trees have one name"));
         }
+        ids.insert(tree.id);
         trees.push(tree);
     }
+    let count = decoder.count(decoder.remaining())?;
+    let mut dropped: Vec<DroppedTree> = Vec::new();
+    for _ in 0..count {
+        let at = Msn::from_raw(decoder.varint()?);
+        let tree = decode_tree(&mut decoder, resolve)?;
+        check_id(&decoder, tree.id, dropped.last().map(|last| last.tree.id), next_tree)?;
+        if at > changed {
+            return Err(decoder.broken("a tree was dropped after the newest change"));
+        }
+        if !ids.insert(tree.id) {
+            return Err(decoder.broken("a tree is there and dropped"));
+        }
+        dropped.push(DroppedTree { tree, at });
+    }
     decoder.finish()?;
-    Ok(CatalogImage { next_tree, changed, trees })
+    Ok(CatalogImage { next_tree, changed, trees, dropped })
+}
+
+fn check_id(
+    decoder: &Decoder<'_>,
+    id: TreeId,
+    before: Option<TreeId>,
+    next: TreeId,
+) -> Result<(), Corruption> {
+    if id >= next || before.is_some_and(|before| before >= id) {
+        return Err(decoder.broken("the tree ids do not ascend below the next one"));
+    }
+    Ok(())
 }
 
 fn decode_tree(

@@ -36,7 +36,8 @@ pub(super) fn check_checkpoint(engine: &Engine) -> Result<()> {
     if let Some(payload) = payload {
         let resolve = |block: BlockId| opened.table.get(&block).copied();
         let catalog = decode_catalog(&payload, &resolve)?;
-        for tree in &catalog.trees {
+        let dropped = catalog.dropped.iter().map(|dropped| &dropped.tree);
+        for tree in catalog.trees.iter().chain(dropped) {
             saved.owner(tree.top.buffer().iter().map(|run| &**run))?;
             saved.edge(&tree.top, &Bounds::all())?;
         }

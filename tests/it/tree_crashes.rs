@@ -1,4 +1,4 @@
-//! Crashes at every operation of workloads that create, rename, truncate and move trees: what is
+//! Crashes at every operation of workloads that create, rename, drop and truncate trees: what is
 //! found afterwards is what there was after one of the deeds.
 //!
 //! A killed process loses nothing that was acknowledged; a power cut loses a tail of what came
@@ -20,6 +20,7 @@ type World = BTreeMap<String, BTreeMap<String, String>>;
 enum Deed {
     Create(&'static str),
     Rename(&'static str, &'static str),
+    Drop(&'static str),
     Truncate(&'static str),
     /// A row with a value of so many bytes.
     Insert(&'static str, &'static str, usize),
@@ -34,6 +35,7 @@ impl Deed {
         match self {
             Deed::Create(name) => db.tree(name).map(drop),
             Deed::Rename(old, new) => db.rename_tree(old, new),
+            Deed::Drop(name) => db.drop_tree(name),
             Deed::Truncate(name) => db.existing_tree(name)?.truncate(),
             Deed::Insert(name, key, bytes) => {
                 db.existing_tree(name)?.insert(key, value(key, *bytes))
@@ -54,6 +56,9 @@ impl Deed {
             Deed::Rename(old, new) => {
                 let rows = world.remove(*old).unwrap();
                 assert!(world.insert((*new).to_owned(), rows).is_none());
+            }
+            Deed::Drop(name) => {
+                world.remove(*name).unwrap();
             }
             Deed::Truncate(name) => world.get_mut(*name).unwrap().clear(),
             Deed::Insert(name, key, bytes) => {
@@ -204,6 +209,27 @@ fn crash_everywhere(deeds: &[Deed]) {
         }
     }
     println!("{total} operations");
+}
+
+/// Trees of some height that are dropped before and after they are on disk, and made anew.
+fn drops() -> Vec<Deed> {
+    use Deed::*;
+    const KEYS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let fill = |name, bytes| KEYS.map(|key| Insert(name, key, bytes));
+    let mut deeds = vec![Create("a"), Create("b")];
+    deeds.extend(fill("a", 900));
+    deeds.extend([Drain, Insert("b", "one", 20), Checkpoint, Drop("a"), Create("a")]);
+    deeds.extend([Insert("a", "two", 30), Sync, Maintain, Checkpoint, Drop("b")]);
+    deeds.extend(fill("a", 600));
+    deeds.extend([Rename("a", "b"), Checkpoint, Drop("b"), Create("b"), Maintain]);
+    deeds.extend([Insert("b", "three", 10), Drop("b"), Create("a"), Sync, Checkpoint]);
+    deeds.extend([Insert("a", "four", 40), Drop("a"), Checkpoint, Create("c"), Drop("c")]);
+    deeds
+}
+
+#[test]
+fn every_operation_around_dropped_trees_can_be_the_last() {
+    crash_everywhere(&drops());
 }
 
 #[test]

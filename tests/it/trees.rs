@@ -1,6 +1,8 @@
 //! Named trees: what can be done to a tree as a whole.
 
-use sapwood::{Background, Config, Database, Tree};
+use std::sync::Arc;
+
+use sapwood::{Background, Config, Database, Durability, MemoryStorage, Tree, merge};
 
 fn manual() -> Config {
     Config::in_memory().tiny().cache_bytes(256 << 10).background(Background::Manual)
@@ -70,4 +72,138 @@ fn a_truncated_tree_is_empty_and_goes_on() {
     let live = db.stats().live_bytes;
     assert!(live * 4 < full, "{live} of {full} bytes are still in use");
     db.verify().unwrap();
+}
+
+/// What every call of a handle to a dropped tree says.
+const DROPPED: &str =
+    "the tree \"oak\" was dropped; open the tree of that name again to make a new one";
+
+#[test]
+fn a_handle_to_a_dropped_tree_fails_and_is_never_anothers() {
+    let db = manual().open().unwrap();
+    let old = db.tree_with("oak", |tree| tree.merge_operator(merge::AddU64)).unwrap();
+    fill(&old, 100);
+    let mut late = db.batch();
+    late.insert(&old, "key", "value");
+    let other = db.tree("ash").unwrap();
+    late.insert(&other, "key", "value");
+    db.drop_tree("oak").unwrap();
+    let new = db.tree("oak").unwrap();
+    new.insert("key", "of the new one").unwrap();
+    let mut batch = db.batch();
+    batch.remove_range::<&str>(&old, ..);
+    let told = [
+        old.get("key").map(drop),
+        old.insert("key", "value"),
+        old.remove("key"),
+        old.merge("key", 1u64.to_le_bytes()),
+        old.remove_range("a".."b"),
+        old.remove_prefix("a"),
+        old.truncate(),
+        old.first().map(drop),
+        old.compact::<&str>(..),
+        old.iter().next().unwrap().map(drop),
+        old.replace("key", "value").map(drop),
+        old.compare_and_swap("key", None, None).map(drop),
+        late.commit(Durability::Buffered),
+        batch.commit(Durability::Synced),
+    ];
+    for (call, told) in told.into_iter().enumerate() {
+        assert_eq!(told.unwrap_err().to_string(), DROPPED, "call {call}");
+    }
+    assert_eq!(other.get("key").unwrap(), None, "a batch is refused as a whole");
+    assert_eq!(new.iter().count(), 1);
+    assert_eq!(new.get("key-000001").unwrap(), None);
+    let gone = db.drop_tree("elm").unwrap_err().to_string();
+    assert_eq!(gone, "there is no tree named \"elm\"");
+    db.verify().unwrap();
+}
+
+#[test]
+fn the_space_of_a_dropped_tree_is_free_after_a_checkpoint() {
+    let db = manual().open().unwrap();
+    let tree = db.tree("oak").unwrap();
+    fill(&tree, 5_000);
+    db.daemon().drain().unwrap();
+    db.checkpoint().unwrap();
+    assert!(db.stats().trees["oak"].height > 2);
+    let full = db.stats();
+    db.drop_tree("oak").unwrap();
+    assert_eq!(db.verify().unwrap().dropped_trees, 1);
+    db.checkpoint().unwrap();
+    let stats = db.stats();
+    assert_eq!(stats.live_bytes, 0);
+    assert!(stats.movement.nodes_emptied > 50, "{:?}", stats.movement);
+    assert!(stats.file_bytes * 2 < full.file_bytes, "{stats:?}");
+    assert_eq!(db.verify().unwrap().dropped_trees, 0);
+}
+
+#[test]
+fn background_threads_empty_a_dropped_tree() {
+    let db = Config::in_memory().tiny().cache_bytes(1 << 20).open().unwrap();
+    let tree = db.tree("oak").unwrap();
+    fill(&tree, 20_000);
+    db.daemon().drain().unwrap();
+    db.drop_tree("oak").unwrap();
+    fill(&db.tree("ash").unwrap(), 1_000);
+    db.daemon().wait_idle().unwrap();
+    assert_eq!(db.verify().unwrap().dropped_trees, 0);
+    assert_eq!(db.tree("ash").unwrap().iter().count(), 1_000);
+    assert!(db.stats().movement.nodes_emptied > 50);
+}
+
+/// An iterator is the oldest reader: the tree stays for it, with what waits in memory, too.
+#[test]
+fn a_reader_from_before_the_drop_reads_on() {
+    let db = manual().open().unwrap();
+    let tree = db.tree("oak").unwrap();
+    fill(&tree, 3_000);
+    db.checkpoint().unwrap();
+    tree.insert("key-000500", "still in memory").unwrap();
+    let mut before = tree.iter();
+    assert!(before.next().unwrap().is_ok());
+    db.drop_tree("oak").unwrap();
+    let mut after = tree.iter();
+    assert_eq!(after.next().unwrap().unwrap_err().to_string(), DROPPED);
+    drop(after);
+    fill(&db.tree("oak").unwrap(), 2_000);
+    db.checkpoint().unwrap();
+    idle(&db);
+    db.checkpoint().unwrap();
+    assert_eq!(db.verify().unwrap().dropped_trees, 1);
+    let rows: Vec<_> = before.by_ref().map(|row| row.unwrap()).collect();
+    assert_eq!(rows.len(), 2_999);
+    assert_eq!(*rows[499].1, *b"still in memory");
+    assert_eq!(*rows[2_998].1, *b"oak 2999");
+    drop(before);
+    idle(&db);
+    assert_eq!(db.verify().unwrap().dropped_trees, 0);
+    db.checkpoint().unwrap();
+    assert_eq!(db.tree("oak").unwrap().iter().count(), 2_000);
+    db.verify().unwrap();
+}
+
+#[test]
+fn a_dropped_tree_that_is_not_empty_yet_survives_a_reopening() {
+    let storage = MemoryStorage::new();
+    let config = || {
+        let storage = Arc::new(storage.clone());
+        Config::on(storage).tiny().cache_bytes(256 << 10).background(Background::Manual)
+    };
+    let db = config().open().unwrap();
+    fill(&db.tree("oak").unwrap(), 3_000);
+    db.checkpoint().unwrap();
+    db.drop_tree("oak").unwrap();
+    db.close().unwrap();
+    let db = config().open().unwrap();
+    assert_eq!(db.verify().unwrap().dropped_trees, 1);
+    assert!(db.tree_names().is_empty());
+    assert!(db.dump().unwrap().contains("tree 1 \"oak\", dropped at message 3002"));
+    let tree = db.tree("oak").unwrap();
+    assert_eq!(tree.iter().count(), 0);
+    db.checkpoint().unwrap();
+    assert_eq!(db.verify().unwrap().dropped_trees, 0);
+    db.drop_tree("oak").unwrap();
+    db.checkpoint().unwrap();
+    assert_eq!(db.stats().live_bytes, 0);
 }

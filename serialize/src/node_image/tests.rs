@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::TreeId;
 use crate::catalog_image::{
-    CatalogImage, CatalogTree, CompressionOption, OperatorName, TreeOptions, decode_catalog,
-    encode_catalog,
+    CatalogImage, CatalogTree, CompressionOption, DroppedTree, OperatorName, TreeOptions,
+    decode_catalog, encode_catalog,
 };
 
 fn place_of(block: BlockId) -> Option<NodePlace> {
@@ -132,7 +132,9 @@ fn tree(id: u64, name: &str) -> CatalogTree {
 
 fn catalog(second: &str) -> CatalogImage {
     let trees = vec![tree(1, "one"), tree(4, second)];
-    CatalogImage { next_tree: TreeId::from_raw(5), changed: Msn::from_raw(9), trees }
+    let dropped = |id, at| DroppedTree { tree: tree(id, "one"), at: Msn::from_raw(at) };
+    let dropped = vec![dropped(2, 7), dropped(3, 5)];
+    CatalogImage { next_tree: TreeId::from_raw(5), changed: Msn::from_raw(9), trees, dropped }
 }
 
 #[test]
@@ -143,6 +145,21 @@ fn a_catalog_is_read_back_as_it_was_written() {
     assert_eq!(encode_catalog(&read), image);
     let twice = encode_catalog(&catalog("one"));
     assert_eq!(decode_catalog(&twice, &place_of).unwrap_err().rule, "two trees have one name");
+}
+
+#[test]
+fn a_dropped_tree_is_no_other_and_not_of_the_future() {
+    let rule = |change: &dyn Fn(&mut DroppedTree)| {
+        let mut catalog = catalog("four");
+        change(catalog.dropped.last_mut().unwrap());
+        decode_catalog(&encode_catalog(&catalog), &place_of).unwrap_err().rule
+    };
+    let name = |id| move |dropped: &mut DroppedTree| dropped.tree.id = TreeId::from_raw(id);
+    assert_eq!(rule(&name(4)), "a tree is there and dropped");
+    assert_eq!(rule(&name(2)), "the tree ids do not ascend below the next one");
+    assert_eq!(rule(&name(5)), "the tree ids do not ascend below the next one");
+    let late = |dropped: &mut DroppedTree| dropped.at = Msn::from_raw(10);
+    assert_eq!(rule(&late), "a tree was dropped after the newest change");
 }
 
 proptest! {
