@@ -16,7 +16,7 @@ use std::sync::Arc;
 use sapwood_cachetable::Cachetable;
 use sapwood_cachetable::ledger::Change;
 use sapwood_flusher::Forest;
-use sapwood_serialize::catalog_image::{CatalogTree, CompressionOption, OperatorName, TreeOptions};
+use sapwood_serialize::catalog_image::{CatalogTree, OperatorName, PageOptions, TreeOptions};
 use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::Run;
 use sapwood_serialize::{Msn, Operator, TreeId};
@@ -34,7 +34,7 @@ pub(crate) struct Catalog<'a> {
 
 impl Catalog<'_> {
     /// Makes an empty tree part of the view.
-    pub(crate) fn plant(self, msn: Msn, tree: TreeId, name: &str) {
+    pub(crate) fn plant(self, msn: Msn, tree: TreeId, name: &str, pages: PageOptions) {
         let block = self.table.name_block();
         let leaf = self.table.new_node(block, Node::Leaf(Run::default()));
         let mut ledger = self.table.ledger();
@@ -44,8 +44,7 @@ impl Catalog<'_> {
             return;
         }
         let change = Change { nodes: vec![leaf.clone()], ..Change::default() };
-        let compression = CompressionOption::Lz4;
-        let options = TreeOptions { name: name.to_owned(), compression, operator: None };
+        let options = TreeOptions { name: name.to_owned(), pages, operator: None };
         let top = Arc::new(Edge::new(leaf, Vec::new()));
         forest.plant(CatalogTree { id: tree, options: Arc::new(options), top, operator: None });
         forest.token = ledger.publish(change);

@@ -368,7 +368,7 @@ fn apply_record(
             let bounds = Bounds { lower: lower.into(), upper: upper.map(Key::from) };
             ranges.push(tree, bounds, msn);
         }
-        Record::CreateTree { tree, name } => catalog.plant(msn, tree, name),
+        Record::CreateTree { tree, name, pages } => catalog.plant(msn, tree, name, pages),
         Record::RenameTree { tree, name } => catalog.rename(msn, tree, name),
         Record::Operator { tree, name, version } => {
             catalog.name_operator(msn, tree, &OperatorName { name: name.to_owned(), version });

@@ -80,6 +80,7 @@ impl Database {
     }
 
     /// The tree `name` with settings of its own, such as a merge operator; created when absent.
+    /// What is not given is what the tree was created with, or the default.
     ///
     /// ```
     /// # fn main() -> sapwood::Result<()> {
@@ -92,8 +93,8 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// As for [`Database::tree`]; when the operator's name is empty or longer than 255 bytes; when
-    /// the tree has another operator or another version of it.
+    /// As for [`Database::tree`]; when a setting is not allowed; when the tree was created with
+    /// another one, or has another operator or another version of it.
     pub fn tree_with(
         &self,
         name: &str,
@@ -101,17 +102,17 @@ impl Database {
     ) -> Result<Tree> {
         self.engine().check_open()?;
         let config = configure(TreeConfig::default());
+        config.check()?;
         if config.operator.is_none()
-            && let Some(tree) = self.find_tree(name)
+            && let Some(tree) = self.find_tree_like(name, &config)?
         {
             return Ok(tree);
         }
         check_name(name)?;
-        config.check()?;
         let _alone = self.0.cataloging.lock();
-        let tree = match self.find_tree(name) {
+        let tree = match self.find_tree_like(name, &config)? {
             Some(tree) => tree,
-            None => self.create_tree(name)?,
+            None => self.create_tree(name, &config)?,
         };
         if let Some(operator) = &config.operator {
             self.declare(&tree, operator)?;
@@ -119,10 +120,17 @@ impl Database {
         Ok(tree)
     }
 
-    fn create_tree(&self, name: &str) -> Result<Tree> {
+    /// Creates a tree with all that is stored of `config`, in one step.
+    fn create_tree(&self, name: &str, config: &TreeConfig) -> Result<Tree> {
         let tree = self.engine().views.load().forest.next_tree;
-        self.engine().commit(name.len() + 16, Durability::Buffered, &|out| {
-            encode_record(out, &Record::CreateTree { tree, name });
+        let pages = config.pages(self.engine().mover.limits().pages());
+        let operator = config.operator.as_ref().map(OperatorName::of);
+        let bytes = name.len() + operator.as_ref().map_or(0, |it| it.name.len()) + 48;
+        self.engine().commit(bytes, Durability::Buffered, &|out| {
+            encode_record(out, &Record::CreateTree { tree, name, pages });
+            if let Some(OperatorName { name, version }) = &operator {
+                encode_record(out, &Record::Operator { tree, name, version: *version });
+            }
         })?;
         Ok(Tree::new(self.clone(), tree, name))
     }
@@ -156,6 +164,14 @@ impl Database {
     pub fn existing_tree(&self, name: &str) -> Result<Tree> {
         self.engine().check_open()?;
         self.find_tree(name).ok_or_else(|| Error::new(Kind::NoSuchTree(name.to_owned())))
+    }
+
+    /// The tree `name`, unless `config` asks for something that it has not.
+    fn find_tree_like(&self, name: &str, config: &TreeConfig) -> Result<Option<Tree>> {
+        let view = self.engine().views.load();
+        let Some(known) = view.forest.named(name) else { return Ok(None) };
+        config.check_stored(&known.options)?;
+        Ok(Some(Tree::new(self.clone(), known.id, name)))
     }
 
     fn find_tree(&self, name: &str) -> Option<Tree> {

@@ -69,6 +69,13 @@ pub(crate) enum Kind {
         stored: OperatorName,
         declared: OperatorName,
     },
+    /// A tree was opened with another option than it was created with.
+    TreeOption {
+        tree: String,
+        option: &'static str,
+        stored: String,
+        given: String,
+    },
     /// A merge into a tree whose operator nobody has declared.
     NoOperator(String),
     /// A merge operator has failed on a key.
@@ -192,6 +199,11 @@ impl fmt::Display for Error {
                 "the tree {tree:?} has the merge operator {:?} version {}, and was opened with {:?} \
                  version {}; open it with the operator that it has",
                 stored.name, stored.version, declared.name, declared.version
+            ),
+            Kind::TreeOption { tree, option, stored, given } => write!(
+                f,
+                "the tree {tree:?} was created with {option} {stored}, and was opened with {given}; \
+                 leave the option out, or give what the tree has"
             ),
             Kind::NoOperator(tree) => write!(
                 f,

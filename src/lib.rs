@@ -86,6 +86,6 @@ pub use shape::{BufferShape, GenerationShape, NodeShape, Shape, TreeShape};
 pub use slice::Slice;
 pub use stats::{FilterFigures, Movement, SpreadFigures, Stats, TreeStats};
 pub use tree::Tree;
-pub use tree_config::TreeConfig;
+pub use tree_config::{Compression, TreeConfig};
 pub use update::CompareAndSwapError;
 pub use verify::Report;

@@ -20,7 +20,7 @@ use sapwood_serialize::node::{Handle, Image, Node, ResidentNode};
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{SegmentIdentity, SegmentMeta};
 use sapwood_serialize::{
-    BlockId, Charge, DatabaseId, Extent, Meter, Page, SegmentId, Storage, StorageFile,
+    BlockId, Charge, Compression, DatabaseId, Extent, Meter, Page, SegmentId, Storage, StorageFile,
 };
 
 use crate::budget::Budget;
@@ -189,18 +189,20 @@ impl Cachetable {
         handle
     }
 
-    /// A segment of freshly built pages, in memory alone. `promise` holds space on disk for it.
+    /// A segment of freshly built pages, in memory alone. `promise` holds space on disk for it, as
+    /// much as it takes without compression.
     pub fn build_segment(
         &self,
         facts: SegmentFacts,
         meta: SegmentMeta,
         pages: Vec<Page>,
         promise: Charge,
+        compression: Compression,
     ) -> Arc<Segment> {
         let pages = pages.into_iter().map(|page| Arc::new(self.charged(page))).collect();
         let memory = self.meters.directories.charge(ResidentSegment::memory(&meta));
         let part = ResidentSegment::with_pages(meta, pages, vec![memory, promise]);
-        Arc::new(Segment::built(facts, part))
+        Arc::new(Segment::built(facts, part, compression))
     }
 
     pub(crate) fn charged(&self, mut page: Page) -> Page {

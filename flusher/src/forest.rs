@@ -11,7 +11,7 @@
 //! 3. the catalog was last changed at `changed`: a change that is not newer has been made already.
 //!    So a replay may say it again;
 //! 4. a dropped tree stays as it is for as long as a reader sees what was before its drop; then it
-//!    is emptied (see [`crate::empty`]), and is gone.
+//!    is emptied (see `empty`), and is gone.
 
 use std::sync::Arc;
 

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sapwood_cachetable::{Cachetable, Fault, Ownership};
+use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
@@ -99,6 +100,7 @@ pub struct SegmentWriter<'a, 'd> {
     table: &'a Cachetable,
     draft: &'d mut Draft<'a>,
     limits: &'d Limits,
+    options: PageOptions,
     space: Space,
     base: Msn,
     builder: PageBuilder,
@@ -109,10 +111,11 @@ pub struct SegmentWriter<'a, 'd> {
 }
 
 impl<'a, 'd> SegmentWriter<'a, 'd> {
-    /// A writer of messages that are none older than `base`.
+    /// A writer of messages that are none older than `base`, into pages as their tree has them.
     pub fn new(
         draft: &'d mut Draft<'a>,
         limits: &'d Limits,
+        options: PageOptions,
         base: Msn,
         space: Space,
     ) -> SegmentWriter<'a, 'd> {
@@ -120,6 +123,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             table: draft.table,
             draft,
             limits,
+            options,
             space,
             base,
             builder: PageBuilder::new(),
@@ -155,7 +159,9 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
 
     fn push_relative(&mut self, key: &[u8], versions: &[Version<'_>]) -> Result<(), Fault> {
         let bytes = PageBuilder::cell_bytes(key, versions);
-        if !self.builder.is_empty() && self.builder.bytes() + bytes > self.limits.page_bytes {
+        if !self.builder.is_empty()
+            && self.builder.bytes() + bytes > self.options.page_bytes as usize
+        {
             self.close_page()?;
         }
         self.builder.push(key, versions);
@@ -207,7 +213,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
     /// Packs the last page; one of less than half a page is shared out with the one before.
     fn finish_pages(&mut self) -> Result<(), Fault> {
         let Some(last) = self.held_page.take() else { return Ok(()) };
-        let small = last.bytes() * 2 < self.limits.page_bytes;
+        let small = last.bytes() * 2 < self.options.page_bytes as usize;
         let before = if small { self.open.pages.pop() } else { None };
         let Some(before) = before else { return self.pack(last) };
         self.open.bytes -= before.bytes() as u64;
@@ -227,7 +233,8 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             Space::Promised => self.table.promise_anyway(promised),
         };
         let (facts, meta) = describe(self.table, &pack);
-        let segment = self.table.build_segment(facts, meta, pack.pages, promise);
+        let segment =
+            self.table.build_segment(facts, meta, pack.pages, promise, self.options.compression);
         self.draft.add(segment.clone());
         self.done.push(SegmentRef::whole(segment, self.base));
         self.draft.make_room()

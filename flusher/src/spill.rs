@@ -205,7 +205,9 @@ impl Mover {
         let mut lower = Bounds::all().lower;
         for goal in goals {
             let bounds = Bounds { lower, upper: goal.upper.clone() };
-            let mut writer = SegmentWriter::new(draft, &self.limits, oldest, Space::Promised);
+            let pages = tree.options.pages;
+            let mut writer =
+                SegmentWriter::new(draft, &self.limits, pages, oldest, Space::Promised);
             while let Some(key) = merge.key() {
                 if !bounds.contains(key) {
                     break;

@@ -36,7 +36,8 @@ fn table() -> Cachetable {
 /// The references to what is built of `keys`.
 fn parts(table: &Cachetable, limits: &Limits, keys: &[String]) -> Vec<SegmentRef> {
     let mut draft = Draft::new(table, Stop::NEVER);
-    let mut writer = SegmentWriter::new(&mut draft, limits, Msn::from_raw(1), Space::Ask);
+    let (pages, base) = (limits.pages(), Msn::from_raw(1));
+    let mut writer = SegmentWriter::new(&mut draft, limits, pages, base, Space::Ask);
     for key in keys {
         writer.push(key.as_bytes(), &[Version { msn: 1, op: Op::Put(b"some value") }]).unwrap();
     }
@@ -205,7 +206,7 @@ proptest! {
             let directory = &resident.meta().directory;
             let bytes = (0..directory.pages()).map(|page| directory.summary(page).raw_bytes as usize);
             let bytes: Vec<usize> = bytes.collect();
-            prop_assert!(bytes.iter().all(|bytes| *bytes <= limits.page_bytes + 128));
+            prop_assert!(bytes.iter().all(|bytes| *bytes <= limits.page_bytes as usize + 128));
         }
     }
 

@@ -20,7 +20,7 @@ use crate::block_table_image::NodePlace;
 use crate::codec::{Decoder, Encode};
 use crate::node::Edge;
 use crate::node_image::{HEIGHT_MAX, SegmentPool, decode_edge, encode_edge};
-use crate::{BlockId, Corruption, Msn, Operator, TreeId};
+use crate::{BlockId, Compression, Corruption, Msn, Operator, TreeId};
 
 /// No options of a tree take more bytes.
 const OPTIONS_BYTES_MAX: u64 = 128 * 1024;
@@ -30,8 +30,8 @@ const OPTIONS_BYTES_MAX: u64 = 128 * 1024;
 pub struct TreeOptions {
     /// The name under which it is opened; unique in the database.
     pub name: String,
-    /// How its pages are compressed when written.
-    pub compression: CompressionOption,
+    /// How its pages are made.
+    pub pages: PageOptions,
     /// The merge operator that it was declared with.
     pub operator: Option<OperatorName>,
 }
@@ -52,12 +52,29 @@ impl OperatorName {
     }
 }
 
-/// How pages are compressed, as an option.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CompressionOption {
-    /// With lz4, page by page, where it saves an eighth.
-    #[default]
-    Lz4,
+/// How the pages of a tree are made; fixed when the tree is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageOptions {
+    /// How they are compressed when they are written, where it saves an eighth.
+    pub compression: Compression,
+    /// A page is closed when the next cell would take it beyond this.
+    pub page_bytes: u32,
+}
+
+impl PageOptions {
+    /// No tree has larger pages, but for those of one large cell.
+    pub const BYTES_MAX: u32 = 64 << 10;
+
+    /// Whether a tree can have them.
+    pub fn is_sound(&self) -> bool {
+        (1..=PageOptions::BYTES_MAX).contains(&self.page_bytes)
+    }
+}
+
+impl Default for PageOptions {
+    fn default() -> PageOptions {
+        PageOptions { compression: Compression::Lz4, page_bytes: 8 << 10 }
+    }
 }
 
 /// A tree as the catalog keeps it.
@@ -190,7 +207,10 @@ fn decode_tree(
     }
     let top = decode_edge(height, decoder, &mut SegmentPool::default(), resolve)?;
     let broken = decoder.broken("the options of a tree cannot be read");
-    let options = format().deserialize(decoder.bytes()?).map_err(|_| broken)?;
+    let options: TreeOptions = format().deserialize(decoder.bytes()?).map_err(|_| broken)?;
+    if !options.pages.is_sound() {
+        return Err(decoder.broken("the pages of a tree are of no size that they can have"));
+    }
     Ok(CatalogTree { id, options: Arc::new(options), top: Arc::new(top), operator: None })
 }
 

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 
 use crate::segment_image::{MetaPlace, SegmentMeta};
-use crate::{Charge, Extent, Page, SegmentId};
+use crate::{Charge, Compression, Extent, Page, SegmentId};
 
 /// A key that is shared between the structures that mention it.
 pub type Key = Arc<[u8]>;
@@ -65,25 +65,38 @@ pub struct Segment {
     facts: SegmentFacts,
     resident: ArcSwapOption<ResidentSegment>,
     place: OnceLock<SegmentPlace>,
+    /// How its pages will be compressed; of no meaning once they are written.
+    compression: Compression,
     standing: Standing,
 }
 
 impl Segment {
     /// A segment that was just built and lives in memory alone.
-    pub fn built(facts: SegmentFacts, resident: ResidentSegment) -> Segment {
+    pub fn built(
+        facts: SegmentFacts,
+        resident: ResidentSegment,
+        compression: Compression,
+    ) -> Segment {
         let resident = ArcSwapOption::from_pointee(resident);
-        Segment { facts, resident, place: OnceLock::new(), standing: Standing::default() }
+        let (place, standing) = (OnceLock::new(), Standing::default());
+        Segment { facts, resident, place, compression, standing }
     }
 
     /// A segment that lies on disk, nothing of it resident.
     pub fn written(facts: SegmentFacts, place: SegmentPlace) -> Segment {
-        let standing = Standing::default();
-        Segment { facts, resident: ArcSwapOption::empty(), place: place.into(), standing }
+        let (resident, standing) = (ArcSwapOption::empty(), Standing::default());
+        let (place, compression) = (place.into(), Compression::None);
+        Segment { facts, resident, place, compression, standing }
     }
 
     /// The fixed facts.
     pub fn facts(&self) -> &SegmentFacts {
         &self.facts
+    }
+
+    /// How its pages are compressed when they are written.
+    pub fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// Its name.

@@ -3,7 +3,8 @@
 //! ```text
 //! write         1 u8 | tree varint | op kind u8 | key length varint | key |
 //!               payload length varint | payload
-//! create tree   2 u8 | tree varint | name length varint | name, UTF-8
+//! create tree   2 u8 | tree varint | name length varint | name, UTF-8 |
+//!               compression u8 | page bytes varint
 //! drop tree     3 u8 | tree varint
 //! delete range  4 u8 | tree varint | lower length varint | lower |
 //!               flag u8: 1 if there is an upper end | [upper length varint | upper]
@@ -19,7 +20,9 @@
 //! 1. records lie back to back and fill the payload;
 //! 2. keys and values are no longer than the format allows, names are UTF-8.
 
+use crate::catalog_image::PageOptions;
 use crate::codec::{Decoder, Encode};
+use crate::compression::Compression;
 use crate::error::Corruption;
 use crate::ids::TreeId;
 use crate::message::{KEY_BYTES_MAX, Op, VALUE_BYTES_MAX};
@@ -57,6 +60,8 @@ pub enum Record<'a> {
         tree: TreeId,
         /// Its name.
         name: &'a str,
+        /// How its pages are made.
+        pages: PageOptions,
     },
     /// A tree ceased to be.
     DropTree {
@@ -102,10 +107,12 @@ pub fn encode_record(out: &mut Vec<u8>, record: &Record<'_>) {
             out.put_bytes(key);
             out.put_bytes(op.payload());
         }
-        Record::CreateTree { tree, name } => {
+        Record::CreateTree { tree, name, pages } => {
             out.put_u8(CREATE_TREE);
             out.put_varint(tree.to_raw());
             out.put_bytes(name.as_bytes());
+            out.put_u8(pages.compression.to_raw());
+            out.put_varint(u64::from(pages.page_bytes));
         }
         Record::DropTree { tree } => {
             out.put_u8(DROP_TREE);
@@ -167,8 +174,8 @@ fn read_record<'a>(payload: &mut Decoder<'a>) -> Result<Record<'a>, Corruption> 
     match number {
         WRITE => read_write(payload, tree),
         CREATE_TREE => {
-            let name = read_name(payload)?;
-            Ok(Record::CreateTree { tree, name })
+            let (name, pages) = (read_name(payload)?, read_pages(payload)?);
+            Ok(Record::CreateTree { tree, name, pages })
         }
         DROP_TREE => Ok(Record::DropTree { tree }),
         DELETE_RANGE => {
@@ -195,6 +202,17 @@ fn read_record<'a>(payload: &mut Decoder<'a>) -> Result<Record<'a>, Corruption> 
 fn read_name<'a>(payload: &mut Decoder<'a>) -> Result<&'a str, Corruption> {
     let start = *payload;
     std::str::from_utf8(payload.bytes()?).map_err(|_| start.broken("a name is not UTF-8"))
+}
+
+fn read_pages(payload: &mut Decoder<'_>) -> Result<PageOptions, Corruption> {
+    let start = *payload;
+    let compression = Compression::from_raw(payload.u8()?);
+    let compression = compression.ok_or_else(|| start.broken("a compression is unknown"))?;
+    let pages = u32::try_from(payload.varint()?)
+        .map(|page_bytes| PageOptions { compression, page_bytes })
+        .ok()
+        .filter(PageOptions::is_sound);
+    pages.ok_or_else(|| start.broken("the pages of a tree are of no size that they can have"))
 }
 
 fn read_key<'a>(payload: &mut Decoder<'a>) -> Result<&'a [u8], Corruption> {
@@ -230,7 +248,7 @@ mod tests {
     fn records_come_back_in_order() {
         let tree = TreeId::from_raw(300);
         let records = [
-            Record::CreateTree { tree, name: "bäume" },
+            Record::CreateTree { tree, name: "bäume", pages: PageOptions::default() },
             Record::Write { tree, key: b"k", op: Op::Put(b"v") },
             Record::Write { tree, key: b"", op: Op::Put(b"") },
             Record::Write { tree, key: b"k", op: Op::Delete },
@@ -261,6 +279,19 @@ mod tests {
     fn a_name_is_utf_8() {
         let read: Vec<_> = Records::new(&[CREATE_TREE, 1, 1, 0xff]).collect();
         assert_eq!(read, [Err(Corruption::new("log record", 2, "a name is not UTF-8"))]);
+    }
+
+    #[test]
+    fn a_tree_has_pages_of_some_size() {
+        let rule = |compression: u8, page_bytes: u64| {
+            let mut payload = vec![CREATE_TREE, 1, 1, b't', compression];
+            payload.put_varint(page_bytes);
+            Records::new(&payload).next().unwrap().map_err(|broken| broken.rule).err()
+        };
+        let size = Some("the pages of a tree are of no size that they can have");
+        assert_eq!(rule(2, 4096), Some("a compression is unknown"));
+        assert_eq!([rule(1, 0), rule(1, 65_537), rule(1, 1 << 40)], [size; 3]);
+        assert_eq!([rule(0, 1), rule(1, 65_536)], [None; 2]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use sapwood::{Database, Result};
+use sapwood::{Compression, Database, Result, TreeConfig, merge};
 
 use crate::sim::disk::{Cut, SimDisk};
 use crate::sim::machine::open;
@@ -19,6 +19,8 @@ type World = BTreeMap<String, BTreeMap<String, String>>;
 #[derive(Clone, Debug)]
 enum Deed {
     Create(&'static str),
+    /// With every option, none of them the default.
+    CreateRaw(&'static str),
     Rename(&'static str, &'static str),
     Drop(&'static str),
     Truncate(&'static str),
@@ -34,6 +36,7 @@ impl Deed {
     fn play(&self, db: &Database) -> Result<()> {
         match self {
             Deed::Create(name) => db.tree(name).map(drop),
+            Deed::CreateRaw(name) => db.tree_with(name, raw).map(drop),
             Deed::Rename(old, new) => db.rename_tree(old, new),
             Deed::Drop(name) => db.drop_tree(name),
             Deed::Truncate(name) => db.existing_tree(name)?.truncate(),
@@ -50,7 +53,7 @@ impl Deed {
     /// What the deed makes of the world.
     fn change(&self, world: &mut World) {
         match self {
-            Deed::Create(name) => {
+            Deed::Create(name) | Deed::CreateRaw(name) => {
                 world.entry((*name).to_owned()).or_default();
             }
             Deed::Rename(old, new) => {
@@ -72,6 +75,10 @@ impl Deed {
     fn is_durable(&self) -> bool {
         matches!(self, Deed::Sync | Deed::Checkpoint)
     }
+}
+
+fn raw(tree: TreeConfig) -> TreeConfig {
+    tree.compression(Compression::None).page_bytes(4096).merge_operator(merge::Append)
 }
 
 fn value(key: &str, bytes: usize) -> String {
@@ -99,14 +106,15 @@ fn deeds() -> Vec<Deed> {
         Truncate("a"),
         Insert("a", "five", 10),
         Drain,
-        Create("c"),
-        Rename("c", "d"),
+        CreateRaw("c"),
+        Insert("c", "six", 500),
+        Rename("c", "raw"),
         Rename("a", "c"),
         Maintain,
         Checkpoint,
         Rename("c", "a"),
         Create("c"),
-        Insert("c", "six", 1_000),
+        Insert("c", "seven", 1_000),
     ];
     deeds.extend([Checkpoint, Rename("a", "e"), Truncate("b"), Sync, Drain, Checkpoint]);
     deeds
@@ -176,6 +184,14 @@ fn check(disk: &SimDisk, allowed: &[World], context: &str) {
     let found = world_of(&db);
     assert!(allowed.contains(&found), "{context}: found {found:?}");
     db.verify().unwrap_or_else(|error| panic!("{context}: {error}"));
+    if found.contains_key("raw") {
+        // A tree is there with all its options, or not at all.
+        db.tree_with("raw", raw).unwrap_or_else(|error| panic!("{context}: {error}"));
+        let other = |tree: TreeConfig| tree.compression(Compression::Lz4);
+        assert!(db.tree_with("raw", other).is_err(), "{context}");
+        let other = |tree: TreeConfig| tree.merge_operator(merge::AddU64);
+        assert!(db.tree_with("raw", other).is_err(), "{context}");
+    }
     let extra = db.tree("after the crash").unwrap();
     extra.insert("key", "value").unwrap();
     db.maintain(1000).unwrap();

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use sapwood::{Background, Config, Database, Durability, MemoryStorage, Tree, merge};
+use sapwood::{
+    Background, Compression, Config, Database, Durability, MemoryStorage, Storage, Tree,
+    TreeConfig, merge,
+};
 
 fn manual() -> Config {
     Config::in_memory().tiny().cache_bytes(256 << 10).background(Background::Manual)
@@ -206,4 +209,122 @@ fn a_dropped_tree_that_is_not_empty_yet_survives_a_reopening() {
     db.drop_tree("oak").unwrap();
     db.checkpoint().unwrap();
     assert_eq!(db.stats().live_bytes, 0);
+}
+
+fn on(storage: &MemoryStorage) -> Config {
+    Config::on(Arc::new(storage.clone())).cache_mib(8).background(Background::Manual)
+}
+
+/// Rows that compress well, long enough for many pages.
+fn fill_well(tree: &Tree) {
+    for number in 0..3_000 {
+        tree.insert(format!("key-{number:06}"), "compressible ".repeat(10)).unwrap();
+    }
+}
+
+#[test]
+fn pages_are_made_as_the_tree_was_created() {
+    let storage = MemoryStorage::new();
+    let db = on(&storage).open().unwrap();
+    let made = |name: &str, compression, bytes| {
+        let config = |tree: TreeConfig| tree.compression(compression).page_bytes(bytes);
+        let before = db.stats().live_bytes;
+        let tree = db.tree_with(name, config).unwrap();
+        fill_well(&tree);
+        db.daemon().drain().unwrap();
+        db.checkpoint().unwrap();
+        db.stats().live_bytes - before
+    };
+    let raw = 3_000 * 140;
+    assert!(made("small", Compression::Lz4, 4 << 10) < raw / 2);
+    assert!(made("raw", Compression::None, 4 << 10) > raw);
+    assert!(made("large", Compression::None, 64 << 10) > raw);
+    db.close().unwrap();
+    let db = on(&storage).open().unwrap();
+    let pages_read = |name: &str| {
+        let before = db.stats().pages_read;
+        assert_eq!(db.tree(name).unwrap().iter().count(), 3_000);
+        db.stats().pages_read - before
+    };
+    let (small, large) = (pages_read("small"), pages_read("large"));
+    assert!((90..130).contains(&small), "{small} pages of 4 KiB");
+    assert!((6..10).contains(&large), "{large} pages of 64 KiB");
+    db.verify().unwrap();
+}
+
+#[test]
+fn an_option_that_the_tree_has_not_is_refused_by_name() {
+    let storage = MemoryStorage::new();
+    let db = on(&storage).open().unwrap();
+    let made = |tree: TreeConfig| tree.compression(Compression::None).merge_operator(merge::AddU64);
+    db.tree_with("raw", made).unwrap();
+    db.tree("plain").unwrap();
+    // From the log, and then from a checkpoint.
+    db.sync().unwrap();
+    db.abandon();
+    for _ in 0..2 {
+        let db = on(&storage).open().unwrap();
+        let told = |name: &str, configure: &dyn Fn(TreeConfig) -> TreeConfig| {
+            db.tree_with(name, configure).unwrap_err().to_string()
+        };
+        assert_eq!(
+            told("raw", &|tree| tree.compression(Compression::Lz4)),
+            "the tree \"raw\" was created with compression none, and was opened with lz4; leave \
+             the option out, or give what the tree has"
+        );
+        assert_eq!(
+            told("plain", &|tree| tree.page_bytes(4096).merge_operator(merge::AddU64)),
+            "the tree \"plain\" was created with page_bytes 8192, and was opened with 4096; leave \
+             the option out, or give what the tree has"
+        );
+        let size = |bytes| {
+            format!(
+                "the option page_bytes is refused: it is {bytes}; 4096 to 65536 bytes are allowed"
+            )
+        };
+        assert_eq!(told("new", &|tree| tree.page_bytes(4095)), size("4095"));
+        assert_eq!(told("plain", &|tree| tree.page_bytes(1 << 40)), size("1099511627776"));
+        let given = |tree: TreeConfig| tree.page_bytes(8192).compression(Compression::None);
+        db.tree_with("raw", given).unwrap();
+        db.tree("raw").unwrap().merge("key", 1u64.to_le_bytes()).unwrap();
+        assert_eq!(db.tree_names(), ["plain", "raw"]);
+        db.close().unwrap();
+    }
+}
+
+#[test]
+fn a_thousand_little_trees_are_little() {
+    let (nothing, checkpoint, drain): (After, After, After) =
+        (&|_| Ok(()), &|db| db.checkpoint(), &|db| db.daemon().drain());
+    a_thousand_trees(&[nothing]);
+    a_thousand_trees(&[drain]);
+    // Each writes all of them once more, beside what the checkpoint before has written.
+    a_thousand_trees(&[checkpoint, drain, checkpoint]);
+}
+
+type After<'a> = &'a dyn Fn(&Database) -> sapwood::Result<()>;
+
+fn a_thousand_trees(afterwards: &[After<'_>]) {
+    let storage = MemoryStorage::new();
+    let db = Config::on(Arc::new(storage.clone())).cache_mib(8).open().unwrap();
+    for number in 0..1_000 {
+        db.tree(&format!("tree-{number}")).unwrap().insert("key", format!("{number}")).unwrap();
+    }
+    afterwards.iter().for_each(|after| after(&db).unwrap());
+    assert!(db.stats().resident_bytes < 4 << 20, "{:?}", db.stats().resident_bytes);
+    db.close().unwrap();
+    let files = storage.list().unwrap();
+    let bytes = |name: &String| storage.open(name).unwrap().len().unwrap();
+    let total: u64 = files.iter().map(bytes).sum();
+    assert!(total <= 16 << 20, "{total} bytes in {files:?}");
+    let db = on(&storage).open().unwrap();
+    assert_eq!(db.tree_names().len(), 1_000);
+    let tree = db.existing_tree("tree-999").unwrap();
+    assert_eq!(tree.get("key").unwrap().as_deref(), Some(&b"999"[..]));
+    for name in db.tree_names() {
+        db.drop_tree(&name).unwrap();
+    }
+    db.checkpoint().unwrap();
+    assert_eq!(db.stats().live_bytes, 0);
+    db.verify().unwrap();
 }

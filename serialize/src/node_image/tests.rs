@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::TreeId;
 use crate::catalog_image::{
-    CatalogImage, CatalogTree, CompressionOption, DroppedTree, OperatorName, TreeOptions,
-    decode_catalog, encode_catalog,
+    CatalogImage, CatalogTree, DroppedTree, OperatorName, PageOptions, TreeOptions, decode_catalog,
+    encode_catalog,
 };
+use crate::{Compression, TreeId};
 
 fn place_of(block: BlockId) -> Option<NodePlace> {
     let block = Some(block.to_raw()).filter(|block| *block < 1000)?;
@@ -122,7 +122,7 @@ fn tree(id: u64, name: &str) -> CatalogTree {
         id: TreeId::from_raw(id),
         options: Arc::new(TreeOptions {
             name: name.to_owned(),
-            compression: CompressionOption::Lz4,
+            pages: PageOptions { compression: Compression::None, page_bytes: 4096 },
             operator: Some(OperatorName { name: "sum".to_owned(), version: 3 }),
         }),
         top: edge(20 + id, 2, vec![run(vec![part(8, b"x", b"y")]), deletes(b"a", Some(b"b"))]),
@@ -158,6 +158,15 @@ fn a_dropped_tree_is_no_other_and_not_of_the_future() {
     assert_eq!(rule(&name(4)), "a tree is there and dropped");
     assert_eq!(rule(&name(2)), "the tree ids do not ascend below the next one");
     assert_eq!(rule(&name(5)), "the tree ids do not ascend below the next one");
+    let pages = |page_bytes| {
+        move |dropped: &mut DroppedTree| {
+            let pages = PageOptions { page_bytes, ..PageOptions::default() };
+            let options = TreeOptions { pages, ..(*dropped.tree.options).clone() };
+            dropped.tree.options = Arc::new(options);
+        }
+    };
+    let size = "the pages of a tree are of no size that they can have";
+    assert_eq!((rule(&pages(0)), rule(&pages((64 << 10) + 1))), (size, size));
     let late = |dropped: &mut DroppedTree| dropped.at = Msn::from_raw(10);
     assert_eq!(rule(&late), "a tree was dropped after the newest change");
 }
