@@ -211,6 +211,39 @@ fn a_dropped_tree_that_is_not_empty_yet_survives_a_reopening() {
     assert_eq!(db.stats().live_bytes, 0);
 }
 
+/// With buffers on every level, and opened anew in between.
+#[test]
+fn a_dropped_tree_is_sound_at_each_step_of_being_emptied() {
+    let storage = MemoryStorage::new();
+    let config = || on(&storage).tiny().cache_bytes(64 << 10);
+    let mut db = config().open().unwrap();
+    let tree = db.tree("oak").unwrap();
+    fill(&tree, 10_000);
+    db.daemon().drain().unwrap();
+    for number in (0..10_000).step_by(9) {
+        tree.insert(format!("key-{number:06}"), "waits in a buffer").unwrap();
+    }
+    db.checkpoint().unwrap();
+    assert!(db.stats().trees["oak"].runs > 0);
+    db.drop_tree("oak").unwrap();
+    let mut nodes = db.verify().unwrap().nodes;
+    let mut steps = 0;
+    while nodes > 0 {
+        assert!(db.maintain(1).unwrap() > 0, "{nodes} nodes are left");
+        let left = db.verify().unwrap().nodes;
+        assert!(left <= nodes);
+        nodes = left;
+        steps += 1;
+        if steps % 10 == 3 {
+            db.close().unwrap();
+            db = config().open().unwrap();
+            assert_eq!(db.verify().unwrap().nodes, nodes);
+        }
+    }
+    assert!(steps > 10, "{steps} steps");
+    assert_eq!(db.verify().unwrap().dropped_trees, 0);
+}
+
 fn on(storage: &MemoryStorage) -> Config {
     Config::on(Arc::new(storage.clone())).cache_mib(8).background(Background::Manual)
 }
