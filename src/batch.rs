@@ -1,10 +1,11 @@
 //! Several changes in one step.
 
+use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use sapwood_serialize::run::Bounds;
-use sapwood_serialize::{KEY_BYTES_MAX, Op, Record, encode_record};
+use sapwood_serialize::{KEY_BYTES_MAX, Op, Record, TreeId, encode_record};
 
 use crate::commit::{Durability, Proposal, Settled};
 use crate::database::Database;
@@ -35,6 +36,8 @@ use crate::tree::Tree;
 pub struct Batch {
     db: Database,
     records: Vec<u8>,
+    /// The trees that it changes.
+    trees: BTreeMap<TreeId, Tree>,
     rows: usize,
     /// The first change that was refused; the commit returns it.
     refused: Option<Error>,
@@ -42,7 +45,7 @@ pub struct Batch {
 
 impl Batch {
     pub(crate) fn new(db: Database) -> Batch {
-        Batch { db, records: Vec::new(), rows: 0, refused: None }
+        Batch { db, records: Vec::new(), trees: BTreeMap::new(), rows: 0, refused: None }
     }
 
     /// Sets `key` to `value`.
@@ -72,7 +75,7 @@ impl Batch {
 
     fn add(&mut self, tree: &Tree, key: &[u8], op: Op<'_>) {
         let checked = self.check_ours(tree).and_then(|()| check(tree, key, op));
-        self.add_checked(checked, &Record::Write { tree: tree.id(), key, op });
+        self.add_checked(tree, checked, &Record::Write { tree: tree.id(), key, op });
     }
 
     fn add_range(&mut self, tree: &Tree, bounds: Bounds) {
@@ -81,8 +84,8 @@ impl Batch {
         if upper.as_ref().is_some_and(|upper| *upper <= lower) && checked.is_ok() {
             return;
         }
-        let (tree, upper) = (tree.id(), upper.as_deref());
-        self.add_checked(checked, &Record::DeleteRange { tree, lower: &lower, upper });
+        let (id, upper) = (tree.id(), upper.as_deref());
+        self.add_checked(tree, checked, &Record::DeleteRange { tree: id, lower: &lower, upper });
     }
 
     fn check_ours(&self, tree: &Tree) -> Result<()> {
@@ -90,9 +93,10 @@ impl Batch {
         if ours { Ok(()) } else { Err(Error::new(Kind::OtherDatabase)) }
     }
 
-    fn add_checked(&mut self, checked: Result<()>, record: &Record<'_>) {
+    fn add_checked(&mut self, tree: &Tree, checked: Result<()>, record: &Record<'_>) {
         match checked {
             Ok(()) => {
+                self.trees.entry(tree.id()).or_insert_with(|| tree.clone());
                 encode_record(&mut self.records, record);
                 self.rows += 1;
             }
@@ -115,8 +119,8 @@ impl Batch {
     /// Commits all changes in one step; returns when they are visible and as durable as asked.
     ///
     /// # Errors
-    /// When a change was refused (nothing is committed then), the disk is full (nothing either), or
-    /// the write or sync fails ([`Error::is_indeterminate`]).
+    /// When a change was refused or a tree dropped (nothing is committed then), the disk is full
+    /// (nothing either), or the write or sync fails ([`Error::is_indeterminate`]).
     pub fn commit(self, durability: Durability) -> Result<()> {
         if let Some(refused) = self.refused {
             return Err(refused);
@@ -124,6 +128,7 @@ impl Batch {
         if self.is_empty() {
             return self.db.engine().check_open();
         }
+        self.trees.values().try_for_each(Tree::check_live)?;
         self.db.engine().commit(self.records.len(), durability, &|out| {
             out.extend_from_slice(&self.records);
         })
@@ -144,6 +149,7 @@ impl Batch {
             let commit = Commit { changes: 0, sequence: engine.views.visible().to_raw() };
             return Ok(Ticket::nothing(self.db, commit));
         }
+        self.trees.values().try_for_each(Tree::check_live)?;
         let proposal = Proposal {
             bytes: self.records.len(),
             logging: durability.logging(),
@@ -170,6 +176,7 @@ pub(crate) fn check(tree: &Tree, key: &[u8], op: Op<'_>) -> Result<()> {
         return Err(Error::new(Kind::ValueTooLarge { bytes, most }));
     }
     if matches!(op, Op::Merge(_)) && !tree.has_operator() {
+        tree.check_live()?;
         return Err(Error::new(Kind::NoOperator(tree.name().to_owned())));
     }
     Ok(())

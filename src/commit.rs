@@ -371,7 +371,7 @@ impl Engine {
     }
 }
 
-/// Does what the records of a group say; the first message gets the number `first`. Returns the
+/// Does what the records of a group say; the first one gets the number `first`. Returns the
 /// next number. `count` is told of each record.
 pub(crate) fn apply_group(
     records: &[u8],
@@ -383,48 +383,42 @@ pub(crate) fn apply_group(
     let (mut msn, mut ranges) = (first, Gathered::default());
     for record in Records::new(records) {
         let record = record?;
+        if matches!(record, Record::Runs { .. }) {
+            let rule = "it names runs beside other records";
+            return Err(Corruption::new("log record", 0, rule).into());
+        }
         count(&record);
-        msn = apply_record(&record, msn, memtable, &mut ranges, catalog)?;
+        msn = apply_record(&record, msn, memtable, &mut ranges, catalog);
     }
     memtable.delete_ranges(&ranges);
     Ok(msn)
 }
 
-/// Does what one record says; a message gets the number `msn`. Returns the next number.
+/// Does what one record says, at the number `msn`. Returns the next number.
 fn apply_record(
     record: &Record<'_>,
     msn: Msn,
     memtable: &Memtable,
     ranges: &mut Gathered,
     catalog: Catalog<'_>,
-) -> std::result::Result<Msn, Fault> {
+) -> Msn {
     match *record {
         Record::Write { tree, key, op } => {
             memtable.insert(tree, key, msn, op);
-            Ok(msn.next())
         }
         Record::DeleteRange { tree, lower, upper } => {
             let bounds = Bounds { lower: lower.into(), upper: upper.map(Key::from) };
             ranges.push(tree, bounds, msn);
-            Ok(msn.next())
         }
-        Record::CreateTree { tree, name } => {
-            catalog.plant(tree, name);
-            Ok(msn)
-        }
+        Record::CreateTree { tree, name, pages } => catalog.plant(msn, tree, name, pages),
+        Record::RenameTree { tree, name } => catalog.rename(msn, tree, name),
         Record::Operator { tree, name, version } => {
-            catalog.name_operator(tree, &OperatorName { name: name.to_owned(), version });
-            Ok(msn)
+            catalog.name_operator(msn, tree, &OperatorName { name: name.to_owned(), version });
         }
-        Record::Runs { .. } => {
-            let rule = "it names runs beside other records";
-            Err(Corruption::new("log record", 0, rule).into())
-        }
-        Record::DropTree { .. } => {
-            let rule = "it drops a tree, which this version never writes";
-            Err(Corruption::new("log record", 0, rule).into())
-        }
+        Record::DropTree { tree } => catalog.drop_tree(msn, tree),
+        Record::Runs { .. } => unreachable!("a group of its own"),
     }
+    msn.next()
 }
 
 /// The keys and values in a record.
@@ -433,6 +427,7 @@ fn user_bytes(record: &Record<'_>) -> u64 {
         Record::Write { key, op, .. } => key.len() + op.payload().len(),
         Record::DeleteRange { lower, upper, .. } => lower.len() + upper.map_or(0, <[u8]>::len),
         Record::CreateTree { .. }
+        | Record::RenameTree { .. }
         | Record::DropTree { .. }
         | Record::Operator { .. }
         | Record::Runs { .. } => 0,

@@ -58,6 +58,7 @@ impl Guard {
                 Ok(found.map(|key| Touch { tree, key }))
             }
             Record::CreateTree { .. }
+            | Record::RenameTree { .. }
             | Record::DropTree { .. }
             | Record::Operator { .. }
             | Record::Runs { .. } => Ok(None),

@@ -41,8 +41,8 @@ pub struct Database(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     threads: Mutex<Option<Threads>>,
-    /// One tree is created at a time, so that no two get one id.
-    creating: Mutex<()>,
+    /// The catalog is changed by one at a time, so that no two trees get one id or one name.
+    cataloging: Mutex<()>,
 }
 
 impl Database {
@@ -63,7 +63,7 @@ impl Database {
         Ok(Database(Arc::new(Shared {
             engine,
             threads: Mutex::new(Rank::Storage, threads),
-            creating: Mutex::new(Rank::Catalog, ()),
+            cataloging: Mutex::new(Rank::Catalog, ()),
         })))
     }
 
@@ -80,6 +80,7 @@ impl Database {
     }
 
     /// The tree `name` with settings of its own, such as a merge operator; created when absent.
+    /// What is not given is what the tree was created with, or the default.
     ///
     /// ```
     /// # fn main() -> sapwood::Result<()> {
@@ -92,8 +93,8 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// As for [`Database::tree`]; when the operator's name is empty or longer than 255 bytes; when
-    /// the tree has another operator or another version of it.
+    /// As for [`Database::tree`]; when a setting is not allowed; when the tree was created with
+    /// another one, or has another operator or another version of it.
     pub fn tree_with(
         &self,
         name: &str,
@@ -101,17 +102,17 @@ impl Database {
     ) -> Result<Tree> {
         self.engine().check_open()?;
         let config = configure(TreeConfig::default());
+        config.check()?;
         if config.operator.is_none()
-            && let Some(tree) = self.find_tree(name)
+            && let Some(tree) = self.find_tree_like(name, &config)?
         {
             return Ok(tree);
         }
         check_name(name)?;
-        config.check()?;
-        let _creating = self.0.creating.lock();
-        let tree = match self.find_tree(name) {
+        let _alone = self.0.cataloging.lock();
+        let tree = match self.find_tree_like(name, &config)? {
             Some(tree) => tree,
-            None => self.create_tree(name)?,
+            None => self.create_tree(name, &config)?,
         };
         if let Some(operator) = &config.operator {
             self.declare(&tree, operator)?;
@@ -119,10 +120,17 @@ impl Database {
         Ok(tree)
     }
 
-    fn create_tree(&self, name: &str) -> Result<Tree> {
+    /// Creates a tree with all that is stored of `config`, in one step.
+    fn create_tree(&self, name: &str, config: &TreeConfig) -> Result<Tree> {
         let tree = self.engine().views.load().forest.next_tree;
-        self.engine().commit(name.len() + 16, Durability::Buffered, &|out| {
-            encode_record(out, &Record::CreateTree { tree, name });
+        let pages = config.pages(self.engine().mover.limits().pages());
+        let operator = config.operator.as_ref().map(OperatorName::of);
+        let bytes = name.len() + operator.as_ref().map_or(0, |it| it.name.len()) + 48;
+        self.engine().commit(bytes, Durability::Buffered, &|out| {
+            encode_record(out, &Record::CreateTree { tree, name, pages });
+            if let Some(OperatorName { name, version }) = &operator {
+                encode_record(out, &Record::Operator { tree, name, version: *version });
+            }
         })?;
         Ok(Tree::new(self.clone(), tree, name))
     }
@@ -158,19 +166,88 @@ impl Database {
         self.find_tree(name).ok_or_else(|| Error::new(Kind::NoSuchTree(name.to_owned())))
     }
 
+    /// The tree `name`, unless `config` asks for something that it has not.
+    fn find_tree_like(&self, name: &str, config: &TreeConfig) -> Result<Option<Tree>> {
+        let view = self.engine().views.load();
+        let Some(known) = view.forest.named(name) else { return Ok(None) };
+        config.check_stored(&known.options)?;
+        Ok(Some(Tree::new(self.clone(), known.id, name)))
+    }
+
     fn find_tree(&self, name: &str) -> Option<Tree> {
         let view = self.engine().views.load();
-        let known = view.forest.trees.values().find(|tree| tree.options.name == name);
-        known.map(|tree| Tree::new(self.clone(), tree.id, name))
+        view.forest.named(name).map(|tree| Tree::new(self.clone(), tree.id, name))
     }
 
     /// The names of all trees, in alphabetical order.
     pub fn tree_names(&self) -> Vec<String> {
-        let view = self.engine().views.load();
-        let names = view.forest.trees.values().map(|tree| tree.options.name.clone());
-        let mut names: Vec<String> = names.collect();
-        names.sort_unstable();
-        names
+        self.engine().views.load().forest.names().cloned().collect()
+    }
+
+    /// Gives the tree `old` the name `new`. One record in the log, like a buffered write; nothing
+    /// is read or moved. Handles that are open stay with the tree, and go on telling the name under
+    /// which they were opened.
+    ///
+    /// ```
+    /// # fn main() -> sapwood::Result<()> {
+    /// # let db = sapwood::Config::in_memory().open()?;
+    /// let staging = db.tree("staging")?;
+    /// staging.insert("oak", "ring-porous")?;
+    /// db.rename_tree("staging", "woods")?;
+    /// staging.insert("beech", "diffuse-porous")?;
+    /// assert_eq!(db.existing_tree("woods")?.iter().count(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no tree `old`; when there is a tree `new`; when the new name is empty or
+    /// longer than 255 bytes; when the change cannot be logged.
+    pub fn rename_tree(&self, old: &str, new: &str) -> Result<()> {
+        self.engine().check_open()?;
+        check_name(new)?;
+        let _alone = self.0.cataloging.lock();
+        let tree = self.existing_tree(old)?.id();
+        if self.find_tree(new).is_some() {
+            return Err(Error::new(Kind::TreeExists(new.to_owned())));
+        }
+        self.engine().commit(new.len() + 16, Durability::Buffered, &|out| {
+            encode_record(out, &Record::RenameTree { tree, name: new });
+        })
+    }
+
+    /// Drops the tree `name` with all its rows. One record in the log, like a buffered write;
+    /// nothing is read. Handles to the tree then fail, also when a new tree gets its name;
+    /// snapshots and iterators that are older go on seeing it. Once there is no such reader, its
+    /// nodes are let go in the background, and by [`Database::checkpoint`], which reads the headers
+    /// of its leaves for that; the space is free after the checkpoint.
+    ///
+    /// ```
+    /// # fn main() -> sapwood::Result<()> {
+    /// # let db = sapwood::Config::in_memory().open()?;
+    /// let woods = db.tree("woods")?;
+    /// woods.insert("oak", "ring-porous")?;
+    /// db.drop_tree("woods")?;
+    /// assert_eq!(
+    ///     woods.get("oak").unwrap_err().to_string(),
+    ///     "the tree \"woods\" was dropped; open the tree of that name again to make a new one"
+    /// );
+    /// assert_eq!(db.tree("woods")?.get("oak")?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no tree `name`, or the change cannot be logged.
+    pub fn drop_tree(&self, name: &str) -> Result<()> {
+        self.engine().check_open()?;
+        let _alone = self.0.cataloging.lock();
+        let tree = self.existing_tree(name)?.id();
+        self.engine().commit(16, Durability::Buffered, &|out| {
+            encode_record(out, &Record::DropTree { tree });
+        })?;
+        self.engine().wake();
+        Ok(())
     }
 
     /// An empty batch; what is put into it is committed in one step, over any trees.
@@ -191,8 +268,9 @@ impl Database {
 
     /// Moves everything into the trees and makes it the state that the next opening finds, without
     /// a replay. Writes go on meanwhile. Costs the writing of what is not on disk yet, and two
-    /// syncs. Range deletes move on to where they let rows go unread, so that the space of what was
-    /// removed so is free after it; where it leaves little in a large file, the file is shortened.
+    /// syncs. Range deletes move on to where they let rows go unread, and dropped trees are
+    /// emptied, so that the space of what was removed so is free after it; where it leaves little
+    /// in a large file, the file is shortened.
     ///
     /// # Errors
     /// When the disk is full (the previous checkpoint stays), or a write or sync fails.

@@ -29,6 +29,12 @@ impl Database {
             line(&mut out, 0, &format!("tree {} {:?}", tree.id, tree.options.name));
             self.dump_edge(&mut out, 1, &tree.top)?;
         }
+        for dropped in forest.dropped.values() {
+            let (tree, at) = (&dropped.tree, dropped.at);
+            let name = &tree.options.name;
+            line(&mut out, 0, &format!("tree {} {name:?}, dropped at message {at}", tree.id));
+            self.dump_edge(&mut out, 1, &tree.top)?;
+        }
         Ok(out)
     }
 

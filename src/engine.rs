@@ -382,13 +382,13 @@ impl Engine {
             // Nothing is left to replay, and no file will be there to look for.
             Session::Closed => oldest.id.next(),
         };
-        Captured {
-            trees: view.forest.trees.values().cloned().collect(),
-            next_tree: view.forest.next_tree,
-            first_generation,
+        let next_msn = match session {
             // Replay starts with the oldest message that is not in the trees.
-            next_msn: oldest.first_msn(),
-        }
+            Session::Open => oldest.first_msn(),
+            // Changes of the catalog have numbers too, and leave nothing in a memtable.
+            Session::Closed => self.line.next_msn(),
+        };
+        Captured { catalog: view.forest.image(), first_generation, next_msn }
     }
 
     /// Sees to it that the log is synced within `time` from now.

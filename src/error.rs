@@ -60,6 +60,10 @@ pub(crate) enum Kind {
     },
     TreeName(String),
     NoSuchTree(String),
+    /// A handle's tree is gone.
+    TreeDropped(String),
+    /// The name is taken.
+    TreeExists(String),
     OtherDatabase,
     /// Somebody else has changed a key that a transaction depends on.
     Conflict {
@@ -78,6 +82,13 @@ pub(crate) enum Kind {
         tree: String,
         stored: OperatorName,
         declared: OperatorName,
+    },
+    /// A tree was opened with another option than it was created with.
+    TreeOption {
+        tree: String,
+        option: &'static str,
+        stored: String,
+        given: String,
     },
     /// A merge into a tree whose operator nobody has declared.
     NoOperator(String),
@@ -237,6 +248,14 @@ impl fmt::Display for Error {
             ),
             Kind::TreeName(reason) => write!(f, "the tree's name is not allowed: {reason}"),
             Kind::NoSuchTree(name) => write!(f, "there is no tree named {name:?}"),
+            Kind::TreeDropped(name) => write!(
+                f,
+                "the tree {name:?} was dropped; open the tree of that name again to make a new one"
+            ),
+            Kind::TreeExists(name) => write!(
+                f,
+                "there is a tree named {name:?} already; choose another name, or rename that one first"
+            ),
             Kind::OtherDatabase => f.write_str("the tree belongs to another database"),
             Kind::Conflict { tree, key } => write!(
                 f,
@@ -258,6 +277,11 @@ impl fmt::Display for Error {
                 "the tree {tree:?} has the merge operator {:?} version {}, and was opened with {:?} \
                  version {}; open it with the operator that it has",
                 stored.name, stored.version, declared.name, declared.version
+            ),
+            Kind::TreeOption { tree, option, stored, given } => write!(
+                f,
+                "the tree {tree:?} was created with {option} {stored}, and was opened with {given}; \
+                 leave the option out, or give what the tree has"
             ),
             Kind::NoOperator(tree) => write!(
                 f,

@@ -91,14 +91,15 @@ impl Tree {
         let mut rows = Rows { tree: self, rows: rows.into_iter(), taken: 0, last: None };
         let first = Sight::OWN_FIRST;
         let mut refused = None;
-        let written = engine.mover.write_ahead(first, &mut |writer| match rows.fill(writer) {
-            Ok(()) => Ok(()),
-            Err(Broken::Fault(fault)) => Err(fault),
-            Err(Broken::Refused(error)) => {
-                refused = Some(error);
-                Err(Fault::Stopped)
-            }
-        });
+        let written =
+            engine.mover.write_ahead(self.pages()?, first, &mut |writer| match rows.fill(writer) {
+                Ok(()) => Ok(()),
+                Err(Broken::Fault(fault)) => Err(fault),
+                Err(Broken::Refused(error)) => {
+                    refused = Some(error);
+                    Err(Fault::Stopped)
+                }
+            });
         if let Some(error) = refused {
             return Err(error);
         }

@@ -72,8 +72,10 @@ impl Iter {
                 rows: self.rows,
                 bytes: BYTES_MOST,
             };
-            let batch =
-                reader.on_layers(engine, |layers| scan::batch(&engine.table, layers, &request))?;
+            let batch = reader.on_layers(engine, |layers| {
+                self.tree.check_seen(layers.view, request.sight.committed())?;
+                scan::batch(&engine.table, layers, &request)
+            })?;
             self.rest = batch.rest;
             self.rows = (self.rows * 4).min(ROWS_MOST);
             if !batch.rows.is_empty() {

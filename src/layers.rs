@@ -37,8 +37,8 @@ impl<'a> Layers<'a> {
         own.chain(committed)
     }
 
-    /// A tree of the view.
-    pub(crate) fn tree(&self, tree: TreeId) -> Option<&'a CatalogTree> {
-        self.view.forest.trees.get(&tree)
+    /// A tree as the reader sees it, also when it was dropped later.
+    pub(crate) fn tree(&self, tree: TreeId, sight: Sight) -> Option<&'a CatalogTree> {
+        self.view.forest.tree_at(tree, sight.committed())
     }
 }

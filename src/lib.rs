@@ -104,7 +104,7 @@ pub use ticket::Ticket;
 pub use transaction::{Commit, Isolation, Savepoint, Transaction};
 pub use tree::Tree;
 pub use tree_at::TreeAt;
-pub use tree_config::TreeConfig;
+pub use tree_config::{Compression, TreeConfig};
 pub use typed::TypedTree;
 pub use update::CompareAndSwapError;
 pub use verify::Report;

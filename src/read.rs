@@ -39,7 +39,7 @@ pub(crate) fn get(
     sight: Sight,
 ) -> Result<Option<Slice>> {
     let mut search = Search { key, sight, operands: Vec::new(), base: None };
-    let known = layers.tree(tree);
+    let known = layers.tree(tree, sight);
     let operator = known.and_then(|known| known.operator.as_ref());
     for (generation, newest) in layers.generations(sight) {
         if search.look_into(table, generation, tree, newest)? == Way::Ends {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use sapwood_cachetable::ledger::ViewToken;
-use sapwood_serialize::{Sight, TreeId};
+use sapwood_serialize::Sight;
 
-use crate::database::Database;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::generation::Generation;
@@ -13,6 +12,7 @@ use crate::layers::Layers;
 use crate::read;
 use crate::slice::Slice;
 use crate::transaction::ReadSet;
+use crate::tree::Tree;
 use crate::view::Registration;
 
 /// A moment to read at: a registered MSN and, in a transaction, its own changes and the list of
@@ -64,12 +64,15 @@ impl Reader {
     }
 
     /// The value of `key`.
-    pub(crate) fn get(&self, db: &Database, tree: TreeId, key: &[u8]) -> Result<Option<Slice>> {
-        let engine = db.engine();
+    pub(crate) fn get(&self, tree: &Tree, key: &[u8]) -> Result<Option<Slice>> {
+        let engine = tree.db().engine();
         engine.check_open()?;
         if let Some(noted) = &self.noted {
-            noted.note_key(tree, key);
+            noted.note_key(tree.id(), key);
         }
-        self.on_layers(engine, |layers| read::get(&engine.table, layers, tree, key, self.sight))
+        self.on_layers(engine, |layers| {
+            tree.check_seen(layers.view, self.sight.committed())?;
+            read::get(&engine.table, layers, tree.id(), key, self.sight)
+        })
     }
 }

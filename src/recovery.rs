@@ -18,11 +18,11 @@ use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::ledger::{Change, ViewToken};
 use sapwood_cachetable::{Cachetable, Captured, EncoderPool, Fault, Flip, Reserved, encoder_pool};
 use sapwood_flusher::{Forest, Mover, Outcome, Views};
-use sapwood_serialize::catalog_image::{CatalogTree, decode_catalog};
+use sapwood_serialize::catalog_image::{CatalogImage, decode_catalog};
 use sapwood_serialize::segment::Segment;
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
-    BlockId, Corruption, GenerationId, Lsn, Msn, Sight, Storage, StorageLock, TreeId, decode_runs,
+    BlockId, Corruption, GenerationId, Lsn, Msn, Sight, Storage, StorageLock, decode_runs,
 };
 
 use crate::catalog::Catalog;
@@ -282,12 +282,8 @@ impl Opening {
             Flip { sequence: before.sequence + 1, epoch: start.epoch, session: Session::Open };
         let capture = || {
             let view = self.views.load();
-            Captured {
-                trees: view.forest.trees.values().cloned().collect(),
-                next_tree: view.forest.next_tree,
-                first_generation: start.generation,
-                next_msn,
-            }
+            let catalog = view.forest.image();
+            Captured { catalog, first_generation: start.generation, next_msn }
         };
         let superblock = self.table.checkpoint(flip, |_| capture(), &|| Ok(log.durable()))?;
         remove_before(&self.table, start.generation)?;
@@ -330,23 +326,19 @@ fn read_forest(
     token: Arc<ViewToken>,
 ) -> Result<Forest> {
     let Some(catalog) = block_file.catalog()? else {
-        let (trees, next_tree) = (Default::default(), TreeId::from_raw(1));
-        return Ok(Forest { trees, next_tree, token });
+        return Ok(Forest::new(CatalogImage::default(), token));
     };
     let resolve = |block: BlockId| table.ledger().place_of(block);
     let within = |broken: Corruption| {
         let start = block_file.superblock.catalog.map_or(0, |place| place.extent.offset);
         broken.within(sapwood_cachetable::BLOCK_FILE, start)
     };
-    let (next_tree, trees) = decode_catalog(&catalog, &resolve).map_err(within)?;
-    for tree in &trees {
+    let mut image = decode_catalog(&catalog, &resolve).map_err(within)?;
+    let dropped = image.dropped.iter_mut().map(|dropped| &mut dropped.tree);
+    for tree in image.trees.iter_mut().chain(dropped) {
         table.check_owned(&mut tree.top.segments()).map_err(within)?;
-    }
-    let with_operator = |tree: CatalogTree| {
         let operator = tree.options.operator.as_ref().and_then(merge::built_in);
-        let operator = operator.map(|operator| operator.limited_to(value_bytes_max(table)));
-        (tree.id, CatalogTree { operator, ..tree })
-    };
-    let trees = trees.into_iter().map(with_operator).collect();
-    Ok(Forest { trees, next_tree, token })
+        tree.operator = operator.map(|operator| operator.limited_to(value_bytes_max(table)));
+    }
+    Ok(Forest::new(image, token))
 }

@@ -72,7 +72,7 @@ pub(crate) fn batch(
     request: &Request<'_>,
 ) -> Result<Batch> {
     let mut batch = Batch { rows: Vec::new(), rest: Some(request.bounds.clone()) };
-    let Some(tree) = layers.tree(request.tree) else {
+    let Some(tree) = layers.tree(request.tree, request.sight) else {
         return Ok(Batch { rows: Vec::new(), rest: None });
     };
     let mut bytes = 0;

@@ -94,6 +94,8 @@ pub struct Movement {
     pub internal_balances: u64,
     /// Levels that trees have lost at the top.
     pub shrinks: u64,
+    /// Nodes that dropped trees gave back.
+    pub nodes_emptied: u64,
     /// Leaf merges, with the flushes toward them, that were begun.
     pub leaf_merges_started: u64,
     /// Leaf merges under way now.
@@ -135,6 +137,7 @@ impl Movement {
             leaf_balances: mover.leaf_balances.get(),
             internal_balances: mover.internal_balances.get(),
             shrinks: mover.shrinks.get(),
+            nodes_emptied: mover.nodes_emptied.get(),
             leaf_merges_started: started,
             leaf_merges_running: started.saturating_sub(ended),
             leaf_merges_ended: ended,

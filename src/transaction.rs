@@ -22,6 +22,7 @@ mod changes;
 mod read_set;
 mod spilled;
 
+use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +93,8 @@ pub struct Transaction {
     isolation: Isolation,
     registration: Arc<Registration>,
     changes: Mutex<Changes>,
+    /// The trees that it changes.
+    trees: BTreeMap<TreeId, Tree>,
     /// What was read, where that matters at the commit.
     noted: Option<Arc<ReadSet>>,
     /// Keys that were read to be changed, in a transaction that does not note what it reads.
@@ -137,6 +140,7 @@ impl Database {
             isolation,
             registration: self.engine().register(),
             changes: Mutex::new(Rank::JobQueue, Changes::default()),
+            trees: BTreeMap::new(),
             noted: (isolation == Isolation::Serializable).then(Arc::default),
             guarded: Footprint::default(),
         })
@@ -355,7 +359,7 @@ impl Transaction {
     fn write(&mut self, tree: &Tree, key: &[u8], op: Op<'_>) -> Result<()> {
         self.check_ours(tree)?;
         check(tree, key, op)?;
-        self.push(&Record::Write { tree: tree.id(), key, op })
+        self.push(tree, &Record::Write { tree: tree.id(), key, op })
     }
 
     fn write_range(&mut self, tree: &Tree, bounds: Bounds) -> Result<()> {
@@ -365,13 +369,14 @@ impl Transaction {
         if upper.as_ref().is_some_and(|upper| *upper <= lower) {
             return Ok(());
         }
-        let (tree, upper) = (tree.id(), upper.as_deref());
-        self.push(&Record::DeleteRange { tree, lower: &lower, upper })
+        let (id, upper) = (tree.id(), upper.as_deref());
+        self.push(tree, &Record::DeleteRange { tree: id, lower: &lower, upper })
     }
 
-    fn push(&mut self, record: &Record<'_>) -> Result<()> {
+    fn push(&mut self, tree: &Tree, record: &Record<'_>) -> Result<()> {
+        tree.check_live()?;
+        self.trees.entry(tree.id()).or_insert_with(|| tree.clone());
         let engine = self.db.engine();
-        engine.check_open()?;
         Ok(self.changes.get_mut().push(engine, record)?)
     }
 
@@ -451,6 +456,7 @@ impl Transaction {
             let sequence = self.registration.msn().to_raw();
             return Ok(Ticket::nothing(self.db.clone(), Commit { changes: 0, sequence }));
         }
+        self.trees.values().try_for_each(Tree::check_live)?;
         let since = self.registration.msn();
         let settled = if changes.is_spilled() {
             commit_spilled(engine, &mut changes, Guard::new(footprint, since))?

@@ -3,25 +3,27 @@
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::run::Bounds;
-use sapwood_serialize::{Op, Record, Sight, TreeId, encode_record};
+use sapwood_serialize::{Msn, Op, Record, Sight, TreeId, encode_record};
 
 use crate::batch::{check, check_range};
 use crate::commit::Durability;
 use crate::database::Database;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::iter::Iter;
 use crate::keys::{bounds_of, bounds_of_prefix, within_key_length};
 use crate::layers::Layers;
 use crate::read;
 use crate::slice::Slice;
+use crate::view::View;
 
 /// An ordered map from byte strings to byte strings, one of any number in a database.
 ///
 /// Keys have 0 to 65 535 bytes and are ordered as bytes; values have up to 64 MiB, or an eighth of
 /// the cache where that is less. Changes are blind: they read nothing, and one costs one message
 /// however large the tree is. They are [`Durability::Buffered`]; use a [`Batch`](crate::Batch) for
-/// more.
+/// more. A handle to a tree that was dropped fails in every call; it is never another tree's.
 ///
 /// ```
 /// # fn main() -> sapwood::Result<()> {
@@ -55,7 +57,7 @@ impl Tree {
         self.id
     }
 
-    /// The tree's name.
+    /// The name under which the tree was opened; it may have been renamed since.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -116,6 +118,26 @@ impl Tree {
         self.write_range(bounds_of_prefix(prefix.as_ref()))
     }
 
+    /// Removes all keys: a [`Tree::remove_range`] over everything. One message, no read, however
+    /// many keys there are; snapshots and iterators that are older go on seeing them. The space is
+    /// free again after a [`Database::checkpoint`] that finds no such reader.
+    ///
+    /// ```
+    /// # fn main() -> sapwood::Result<()> {
+    /// # let tree = sapwood::Config::in_memory().open()?.tree("t")?;
+    /// tree.insert("a", "")?;
+    /// tree.truncate()?;
+    /// assert_eq!(tree.first()?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the disk is full or the log cannot be written.
+    pub fn truncate(&self) -> Result<()> {
+        self.write_range(Bounds::all())
+    }
+
     /// Moves everything that waits for the keys in `range` into the leaves, and drops what nobody
     /// needs there: old versions, deletes, operands that can be merged. Runs on this thread; costs
     /// a rewrite of what is concerned. Space is free again after a checkpoint.
@@ -123,7 +145,32 @@ impl Tree {
     /// # Errors
     /// As for [`Daemon::drain`](crate::Daemon::drain).
     pub fn compact<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<()> {
+        self.check_live()?;
         self.db.engine().compact(self.id, &bounds_of(&range))
+    }
+
+    /// How its pages are built; an error when it was dropped.
+    pub(crate) fn pages(&self) -> Result<PageOptions> {
+        let engine = self.db.engine();
+        engine.check_open()?;
+        let view = engine.views.load();
+        let known = view.forest.trees.get(&self.id);
+        let dropped = || Error::new(Kind::TreeDropped(self.name.to_string()));
+        known.map(|known| known.options.pages).ok_or_else(dropped)
+    }
+
+    /// Refuses to go on with a tree that was dropped.
+    pub(crate) fn check_live(&self) -> Result<()> {
+        let engine = self.db.engine();
+        engine.check_open()?;
+        let is_live = engine.views.load().forest.trees.contains_key(&self.id);
+        if is_live { Ok(()) } else { Err(Error::new(Kind::TreeDropped(self.name.to_string()))) }
+    }
+
+    /// Refuses to read a tree that a reader at `msn` sees dropped. The MSN is taken after the view.
+    pub(crate) fn check_seen(&self, view: &View, msn: Msn) -> Result<()> {
+        let is_seen = view.forest.tree_at(self.id, msn).is_some();
+        if is_seen { Ok(()) } else { Err(Error::new(Kind::TreeDropped(self.name.to_string()))) }
     }
 
     /// Whether merges can be taken.
@@ -134,10 +181,11 @@ impl Tree {
 
     fn write_range(&self, bounds: Bounds) -> Result<()> {
         check_range(&bounds)?;
+        self.check_live()?;
         let Bounds { lower, upper } = within_key_length(bounds);
         let engine = self.db.engine();
         if upper.as_ref().is_some_and(|upper| *upper <= lower) {
-            return engine.check_open();
+            return Ok(());
         }
         let record = Record::DeleteRange { tree: self.id, lower: &lower, upper: upper.as_deref() };
         let bytes = lower.len() + upper.as_ref().map_or(0, |upper| upper.len()) + 32;
@@ -147,6 +195,7 @@ impl Tree {
     fn write(&self, key: &[u8], op: Op<'_>) -> Result<()> {
         let engine = self.db.engine();
         check(self, key, op)?;
+        self.check_live()?;
         let record = Record::Write { tree: self.id, key, op };
         let bytes = key.len() + op.payload().len() + 16;
         engine.commit(bytes, Durability::Buffered, &|out| encode_record(out, &record))
@@ -160,8 +209,10 @@ impl Tree {
         let engine = self.db.engine();
         engine.check_open()?;
         let view = engine.views.load();
-        let sight = Sight::at(engine.views.visible());
-        read::get(&engine.table, &Layers::of(&view), self.id, key.as_ref(), sight)
+        let visible = engine.views.visible();
+        self.check_seen(&view, visible)?;
+        let (layers, sight) = (Layers::of(&view), Sight::at(visible));
+        read::get(&engine.table, &layers, self.id, key.as_ref(), sight)
     }
 
     /// The values of several keys, in the order of the keys; all of one moment. Costs what

@@ -55,7 +55,7 @@ impl<'r> TreeAt<'r> {
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Slice>> {
         match self.moment {
             Moment::Latest => self.tree.get(key),
-            _ => self.reader()?.get(self.db(), self.tree.id(), key.as_ref()),
+            _ => self.reader()?.get(self.tree, key.as_ref()),
         }
     }
 
@@ -76,7 +76,7 @@ impl<'r> TreeAt<'r> {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Slice>>> {
         let reader = self.reader()?;
-        let get = |key: K| reader.get(self.db(), self.tree.id(), key.as_ref());
+        let get = |key: K| reader.get(self.tree, key.as_ref());
         keys.into_iter().map(get).collect()
     }
 

@@ -165,7 +165,9 @@ impl Tree {
             let msn = engine.views.visible();
             let old = {
                 let view = engine.views.load();
-                let (layers, sight) = (Layers::of(&view), Sight::at(engine.views.visible()));
+                let visible = engine.views.visible();
+                self.check_seen(&view, visible)?;
+                let (layers, sight) = (Layers::of(&view), Sight::at(visible));
                 read::get(&engine.table, &layers, self.id(), key, sight)?
             };
             let decided = decide(old.as_deref());

@@ -46,6 +46,8 @@ use space::Seen;
 pub struct Report {
     /// Trees.
     pub trees: u64,
+    /// Trees that were dropped and still have nodes; what follows counts them in.
+    pub dropped_trees: u64,
     /// Nodes, leaves included.
     pub nodes: u64,
     /// Leaves.
@@ -107,7 +109,9 @@ fn verify_view(engine: &Engine, forest: &Arc<Forest>) -> Result<Option<Report>> 
     let visible = engine.views.visible();
     let (report, seen) = (Report::default(), Seen::default());
     let mut walk = Walk { table: &engine.table, horizon, visible, report, seen };
-    for tree in forest.trees.values() {
+    walk.report.trees = forest.trees.len() as u64;
+    walk.report.dropped_trees = forest.dropped.len() as u64;
+    for tree in forest.all() {
         walk.tree(tree)?;
     }
     let Walk { report, seen, .. } = walk;
@@ -132,7 +136,6 @@ type Above = Vec<Arc<Run>>;
 
 impl Walk<'_> {
     fn tree(&mut self, tree: &CatalogTree) -> Result<()> {
-        self.report.trees += 1;
         let leaves = LeafRules::new(tree);
         self.owner(tree.top.buffer().iter().map(|run| &**run), &leaves, Floor::Buffer)?;
         self.edge(&tree.top, &Bounds::all(), &leaves, &mut Above::new())

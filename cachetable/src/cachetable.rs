@@ -20,7 +20,7 @@ use sapwood_serialize::node::{Handle, Image, Node, ResidentNode};
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{SegmentIdentity, SegmentMeta};
 use sapwood_serialize::{
-    BlockId, Charge, DatabaseId, Extent, Meter, Page, SegmentId, Storage, StorageFile,
+    BlockId, Charge, Compression, DatabaseId, Extent, Meter, Page, SegmentId, Storage, StorageFile,
 };
 
 use crate::budget::Budget;
@@ -191,21 +191,23 @@ impl Cachetable {
         handle
     }
 
-    /// A segment of freshly built pages, in memory alone. `promise` holds space on disk for it;
-    /// `superseded` bytes of it are versions that newer ones follow.
+    /// A segment of freshly built pages, in memory alone. `promise` holds space on disk for it, as
+    /// much as it takes without compression; `superseded` bytes of it are versions that newer ones
+    /// follow.
     pub fn build_segment(
         &self,
         facts: SegmentFacts,
         meta: SegmentMeta,
         pages: Vec<Page>,
         promise: Charge,
+        compression: Compression,
         superseded: usize,
     ) -> Arc<Segment> {
         let pages = pages.into_iter().map(|page| Arc::new(self.charged(page))).collect();
         let memory = self.meters.directories.charge(ResidentSegment::memory(&meta));
         let part = ResidentSegment::with_pages(meta, pages, vec![memory, promise]);
         let superseded = (superseded > 0).then(|| self.meters.superseded.charge(superseded));
-        Arc::new(Segment::built(facts, part, superseded))
+        Arc::new(Segment::built(facts, part, compression, superseded))
     }
 
     pub(crate) fn charged(&self, mut page: Page) -> Page {

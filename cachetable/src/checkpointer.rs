@@ -18,11 +18,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use sapwood_serialize::blob::{BlobKind, seal_blob};
 use sapwood_serialize::block_table_image::encode_block_table;
-use sapwood_serialize::catalog_image::{CatalogTree, encode_catalog};
+use sapwood_serialize::catalog_image::{CatalogImage, encode_catalog};
 use sapwood_serialize::segment::Segment;
 use sapwood_serialize::space_map_image::encode_space_map;
 use sapwood_serialize::superblock::{BlobPlace, SLOT_BYTES, Session, Superblock, slot};
-use sapwood_serialize::{Epoch, Extent, GenerationId, Lsn, Msn, TreeId, checksum};
+use sapwood_serialize::{Epoch, Extent, GenerationId, Lsn, Msn, checksum};
 
 use crate::cachetable::{BLOCK_FILE, Cachetable};
 use crate::fault::Fault;
@@ -33,10 +33,8 @@ use crate::writer::Ownership;
 /// The part of a view that a checkpoint keeps, taken under the publish mutex.
 #[derive(Debug)]
 pub struct Captured {
-    /// The trees, ascending by id.
-    pub trees: Vec<CatalogTree>,
-    /// The id that the next tree gets.
-    pub next_tree: TreeId,
+    /// The trees.
+    pub catalog: CatalogImage,
     /// The first generation that is not wholly in the trees.
     pub first_generation: GenerationId,
     /// Every message in the trees has a smaller one.
@@ -112,7 +110,7 @@ impl Cachetable {
         let block_table = table.iter().map(|(block, place)| (*block, *place));
         let block_table = encode_block_table(self.database, block_table);
         let block_table = self.write_table(&block_table)?;
-        let catalog = encode_catalog(captured.next_tree, captured.trees.iter());
+        let catalog = encode_catalog(&captured.catalog);
         let catalog = seal_blob(BlobKind::Catalog, self.database, &catalog);
         let catalog = self.write_table(&catalog)?;
         let space_map = self.write_space_map()?;

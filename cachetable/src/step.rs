@@ -70,11 +70,17 @@ pub enum StepPoint {
     CheckpointFlipped,
     /// What the previous checkpoint alone held is free.
     CheckpointReleased,
+    /// Nodes of a dropped tree are about to be let go.
+    EmptyBegun,
+    /// They are in memory.
+    EmptyFetched,
+    /// They are no longer in the view.
+    EmptyPublished,
 }
 
 impl StepPoint {
     /// All of them, by number.
-    pub const ALL: [StepPoint; 29] = [
+    pub const ALL: [StepPoint; 32] = [
         StepPoint::SpillBegun,
         StepPoint::SpillBuilt,
         StepPoint::SpillPublished,
@@ -104,6 +110,9 @@ impl StepPoint {
         StepPoint::CheckpointSynced,
         StepPoint::CheckpointFlipped,
         StepPoint::CheckpointReleased,
+        StepPoint::EmptyBegun,
+        StepPoint::EmptyFetched,
+        StepPoint::EmptyPublished,
     ];
 }
 

@@ -17,7 +17,7 @@ use sapwood_serialize::node::Handle;
 use sapwood_serialize::node_image::encode_node;
 use sapwood_serialize::segment::{PageSlot, ResidentSegment, Segment, SegmentPlace, Standing};
 use sapwood_serialize::segment_image::encode_segment;
-use sapwood_serialize::{Compression, Extent, Page, checksum};
+use sapwood_serialize::{Extent, Page, checksum};
 
 use crate::cachetable::{BLOCK_FILE, Cachetable, is_full};
 use crate::fault::Fault;
@@ -45,7 +45,8 @@ impl Cachetable {
     fn write_segment_now(&self, segment: &Arc<Segment>, owner: Ownership) -> Result<(), Fault> {
         let part = segment.resident().expect("an unwritten segment is resident");
         let pages: Vec<Arc<Page>> = part.slots().iter().filter_map(PageSlot::page).collect();
-        let encoded = encode_segment(self.identity(segment), part.meta(), &pages, Compression::Lz4);
+        let encoded =
+            encode_segment(self.identity(segment), part.meta(), &pages, segment.compression());
         let extent = self.write_extent(&encoded.bytes)?;
         let place = SegmentPlace { extent, meta: encoded.meta_place };
         let mut meta = part.meta().clone();

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use sapwood_cachetable::{Cachetable, Fault, Reserved};
 use sapwood_serialize::Msn;
+use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::run::SegmentRef;
 
-use crate::limits::Limits;
 use crate::mover::Mover;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
 
@@ -19,29 +19,22 @@ use crate::segment_writer::{Draft, SegmentWriter, Space};
 pub type Fill<'f> = dyn FnMut(&mut SegmentWriter<'_, '_>) -> Result<(), Fault> + 'f;
 
 impl Mover {
-    /// Writes the rows that `fill` gives, none older than `base`; returns references to them, and
+    /// Writes the rows that `fill` gives in such pages, none older than `base`; returns references to them, and
     /// what keeps them until a spill takes them over.
     ///
     /// # Errors
     /// When the disk is full (what was written is given back), or a write fails.
     pub fn write_ahead(
         &self,
+        pages: PageOptions,
         base: Msn,
         fill: &mut Fill<'_>,
     ) -> Result<(Vec<SegmentRef>, Reserved), Fault> {
-        write_ahead(&self.table, &self.limits, base, fill)
+        let table: &Arc<Cachetable> = &self.table;
+        let mut draft = Draft::ahead(table);
+        let mut writer = SegmentWriter::new(&mut draft, &self.limits, pages, base, Space::Ask);
+        fill(&mut writer)?;
+        let parts = writer.finish()?;
+        Ok((parts, draft.keep(table.clone())?))
     }
-}
-
-fn write_ahead(
-    table: &Arc<Cachetable>,
-    limits: &Limits,
-    base: Msn,
-    fill: &mut Fill<'_>,
-) -> Result<(Vec<SegmentRef>, Reserved), Fault> {
-    let mut draft = Draft::ahead(table);
-    let mut writer = SegmentWriter::new(&mut draft, limits, base, Space::Ask);
-    fill(&mut writer)?;
-    let parts = writer.finish()?;
-    Ok((parts, draft.keep(table.clone())?))
 }

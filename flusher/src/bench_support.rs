@@ -50,7 +50,8 @@ impl MergeBench {
     fn run(&self, run: u64, runs: u64, rows: u64) -> Arc<Run> {
         let base = Msn::from_raw(1 + run * rows);
         let mut draft = Draft::new(&self.table, Stop::NEVER);
-        let mut writer = SegmentWriter::new(&mut draft, &self.limits, base, Space::Promised);
+        let pages = self.limits.pages();
+        let mut writer = SegmentWriter::new(&mut draft, &self.limits, pages, base, Space::Promised);
         for row in 0..rows {
             let number = row * runs + run;
             let key = format!("{:016}", number * 7_919);
@@ -84,7 +85,8 @@ impl MergeBench {
         let mut merge = Merge::new(cursors.collect(), Direction::Forward);
         let horizon = Horizon::new(Msn::from_raw(u64::MAX), []);
         let mut draft = Draft::new(&self.table, Stop::NEVER);
-        let mut writer = SegmentWriter::new(&mut draft, &self.limits, Msn::ZERO, Space::Promised);
+        let (pages, base) = (self.limits.pages(), Msn::ZERO);
+        let mut writer = SegmentWriter::new(&mut draft, &self.limits, pages, base, Space::Promised);
         while let Some(key) = merge.key() {
             let rules = Rules { horizon: &horizon, floor: Floor::Leaf, operator: None };
             let folded = fold(key, merge.versions(), &[], rules);

@@ -85,6 +85,8 @@ pub struct MoverCounters {
     pub internal_balances: Counter,
     /// Levels that trees have lost at the top.
     pub shrinks: Counter,
+    /// Nodes that dropped trees gave back.
+    pub nodes_emptied: Counter,
     /// Leaf merges, with the flushes toward them, that were begun.
     pub leaf_merges_started: Counter,
     /// Of those, the ones that ended, with a merge or without.

@@ -43,8 +43,9 @@ fn covers_a_segment(piece: &Tombstone, leaf: &Run) -> bool {
 }
 
 impl Mover {
-    /// Moves range deletes down one level where that lets something go, so that the next checkpoint
-    /// has the space; `Nothing` when there is no more of it, `Busy` while other threads are at it.
+    /// Moves range deletes down one level where that lets something go, or has a dropped tree give
+    /// nodes back, so that the next checkpoint has the space. `Nothing` when there is no more of it
+    /// to do, `Busy` while other threads are at it.
     pub fn let_go(&self) -> JobResult {
         // Looks find more of it. One that cannot be had now is left to the background.
         for _ in 0..self.due.looks() {
@@ -59,7 +60,7 @@ impl Mover {
                 Outcome::Done | Outcome::Nothing => Outcome::Done,
             }),
             None if self.due.is_letting_go() => Ok(Outcome::Busy),
-            None => Ok(Outcome::Nothing),
+            None => self.empty_step(),
         }
     }
 }

@@ -112,9 +112,8 @@ impl<'a> Edit<'a> {
     }
 
     /// Stores a tree with another top edge.
-    pub fn set_top(&mut self, mut tree: CatalogTree, top: Arc<Edge>) {
-        tree.top = top;
-        self.forest.trees.insert(tree.id, tree);
+    pub fn set_top(&mut self, tree: TreeId, top: Arc<Edge>) {
+        self.forest.set_top(tree, top);
     }
 
     // ----- what the change brings and takes ----------------------------------------------------
@@ -184,7 +183,7 @@ impl<'a> Edit<'a> {
         let replacement = self.rewrite(&old, &Bounds::all(), name, make)?;
         self.note_left(&old, &replacement, None);
         let top = self.grow(old.child.height(), replacement);
-        self.set_top(tree, top);
+        self.set_top(name.tree, top);
         Ok(())
     }
 
@@ -265,7 +264,8 @@ impl<'a> Edit<'a> {
     }
 }
 
-fn is_shared(node: &Internal, index: usize, id: SegmentId) -> bool {
+/// Whether another edge of `node` than edge `index` refers to the segment.
+pub(crate) fn is_shared(node: &Internal, index: usize, id: SegmentId) -> bool {
     node.edges()
         .iter()
         .enumerate()

@@ -114,10 +114,12 @@ impl Mover {
         bounds: Bounds,
         forest: &Forest,
     ) -> Taken {
-        let operator = forest.trees.get(&name.tree).and_then(|tree| tree.operator.clone());
+        let known = forest.trees.get(&name.tree);
+        let operator = known.and_then(|tree| tree.operator.clone());
+        let pages = known.map(|tree| tree.options.pages).unwrap_or_default();
         let covers = Tombstones::merged(edge.buffer().iter().map(|run| run.tombstones()));
         let horizon = self.views.horizon();
-        Taken { edge, bounds, horizon, operator, covers }
+        Taken { edge, bounds, horizon, operator, pages, covers }
     }
 
     fn flush_down(
@@ -172,7 +174,8 @@ impl Mover {
     ) -> Result<Vec<Vec<SegmentRef>>, Fault> {
         let (groups, dropped) = groups(&Run::default(), taken);
         self.counters.bytes_dropped.add(dropped);
-        let mut writer = SegmentWriter::new(draft, &self.limits, taken.oldest(), Space::Ask);
+        let (pages, oldest) = (taken.pages, taken.oldest());
+        let mut writer = SegmentWriter::new(draft, &self.limits, pages, oldest, Space::Ask);
         let mut parts: Vec<Vec<SegmentRef>> = vec![Vec::new()];
         for group in groups {
             if let Some(part) = self.movable(&group, stretches) {

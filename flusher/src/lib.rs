@@ -15,6 +15,7 @@ mod drain;
 mod due;
 pub mod edit;
 mod effort;
+mod empty;
 mod flush;
 pub mod forest;
 mod gather;

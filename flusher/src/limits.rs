@@ -1,10 +1,12 @@
 //! The sizes and counts that decide when something moves.
 
+use sapwood_serialize::catalog_image::PageOptions;
+
 /// Targets and limits of a database's trees. All bytes are uncompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// A page is closed when the next cell would take it beyond this.
-    pub page_bytes: usize,
+    /// The pages of a new tree that says nothing else.
+    pub page_bytes: u32,
     /// A segment is closed when the next page would take it beyond this.
     pub segment_bytes: u64,
     /// A leaf with more is split.
@@ -57,6 +59,11 @@ impl Limits {
             runs_hard: 8,
             leaf_due_percent: 75,
         }
+    }
+
+    /// How the pages of a new tree are made that says nothing else.
+    pub fn pages(&self) -> PageOptions {
+        PageOptions { page_bytes: self.page_bytes, ..PageOptions::default() }
     }
 
     /// A leaf or node with less than this share of what it may hold wants to be merged.

@@ -45,9 +45,9 @@ impl Mover {
         &self.limits
     }
 
-    /// How many tasks wait.
+    /// How many tasks wait, and how many dropped trees are to be emptied.
     pub fn waiting(&self) -> usize {
-        self.due.waiting()
+        self.due.waiting() + self.unread().len()
     }
 
     /// How many nodes jobs are at work on.
@@ -71,7 +71,7 @@ impl Mover {
                 outcome => return Ok(outcome),
             }
         }
-        Ok(Outcome::Nothing)
+        self.empty_step()
     }
 
     /// Does what a task says; what cannot be done now is put back.

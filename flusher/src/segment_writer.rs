@@ -7,13 +7,15 @@
 //! The last two pages and the last two segments are held back until the end, so that a tail of less
 //! than half a page (a segment) can be shared out evenly with the one before it: no tiny tails.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sapwood_cachetable::{Cachetable, Fault, Ownership, Reserved};
+use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
-use sapwood_serialize::{Filter, Msn, Op, Page, PageBuilder, Version};
+use sapwood_serialize::{Filter, Msn, Op, Page, PageBuilder, SegmentId, Version};
 
 use crate::limits::Limits;
 use crate::stop::Stop;
@@ -65,6 +67,11 @@ impl<'a> Draft<'a> {
     /// The view has them now: called right after the publication has succeeded.
     pub fn published(&mut self) {
         self.segments.clear();
+    }
+
+    /// The view has all but these, which are given back.
+    pub fn published_but(&mut self, lost: &BTreeSet<SegmentId>) {
+        self.segments.retain(|segment| lost.contains(&segment.id()));
     }
 
     /// Writes the segments out if memory is short, oldest first.
@@ -122,6 +129,7 @@ pub struct SegmentWriter<'a, 'd> {
     table: &'a Cachetable,
     draft: &'d mut Draft<'a>,
     limits: &'d Limits,
+    options: PageOptions,
     space: Space,
     base: Msn,
     builder: PageBuilder,
@@ -132,10 +140,11 @@ pub struct SegmentWriter<'a, 'd> {
 }
 
 impl<'a, 'd> SegmentWriter<'a, 'd> {
-    /// A writer of messages that are none older than `base`.
+    /// A writer of messages that are none older than `base`, into pages as their tree has them.
     pub fn new(
         draft: &'d mut Draft<'a>,
         limits: &'d Limits,
+        options: PageOptions,
         base: Msn,
         space: Space,
     ) -> SegmentWriter<'a, 'd> {
@@ -143,6 +152,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             table: draft.table,
             draft,
             limits,
+            options,
             space,
             base,
             builder: PageBuilder::new(),
@@ -178,7 +188,9 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
 
     fn push_relative(&mut self, key: &[u8], versions: &[Version<'_>]) -> Result<(), Fault> {
         let bytes = PageBuilder::cell_bytes(key, versions);
-        if !self.builder.is_empty() && self.builder.bytes() + bytes > self.limits.page_bytes {
+        if !self.builder.is_empty()
+            && self.builder.bytes() + bytes > self.options.page_bytes as usize
+        {
             self.close_page()?;
         }
         self.builder.push(key, versions);
@@ -230,7 +242,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
     /// Packs the last page; one of less than half a page is shared out with the one before.
     fn finish_pages(&mut self) -> Result<(), Fault> {
         let Some(last) = self.held_page.take() else { return Ok(()) };
-        let small = last.bytes() * 2 < self.limits.page_bytes;
+        let small = last.bytes() * 2 < self.options.page_bytes as usize;
         let before = if small { self.open.pages.pop() } else { None };
         let Some(before) = before else { return self.pack(last) };
         self.open.bytes -= before.bytes() as u64;
@@ -250,7 +262,9 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             Space::Promised => self.table.promise_anyway(promised),
         };
         let (facts, meta, superseded) = describe(self.table, &pack);
-        let segment = self.table.build_segment(facts, meta, pack.pages, promise, superseded);
+        let compression = self.options.compression;
+        let segment =
+            self.table.build_segment(facts, meta, pack.pages, promise, compression, superseded);
         self.draft.add(segment.clone());
         self.done.push(SegmentRef::whole(segment, self.base));
         self.draft.make_room()

@@ -27,7 +27,7 @@ use sapwood_serialize::segment::{Key, Segment};
 use sapwood_serialize::{GenerationId, Msn, SegmentId, Tombstones, TreeId};
 
 use crate::edit::{Above, Edit};
-use crate::forest::{JobResult, Outcome};
+use crate::forest::{Forest, JobResult, Outcome};
 use crate::mover::{Mover, top_of};
 use crate::segment_writer::{Draft, SegmentWriter, Space};
 use crate::stop::Stop;
@@ -155,8 +155,7 @@ impl Mover {
         let mut draft = Draft::new(&self.table, Stop::NEVER);
         let mut loads: Vec<Load<'_>> = Vec::new();
         for tree in generation.trees() {
-            // A tree that was dropped since has no use for its messages.
-            let Some(known) = forest.trees.get(&tree) else { continue };
+            let Some(known) = self.needing(&forest, tree) else { continue };
             let goals = self.goals(generation, known);
             let pieces = self.cut(generation, known, &goals, &mut draft)?;
             loads.push(Load { tree, runs: generation.runs(tree), pieces });
@@ -164,16 +163,17 @@ impl Mover {
         drop(forest);
         self.count_built(&draft);
         self.table.steps().reach(StepPoint::SpillBuilt)?;
-        let mut adopted: Vec<Arc<Segment>> = Vec::new();
+        let mut placed = Placed::default();
         let outcome = self.publish(Some(generation.id()), &mut |edit| {
-            adopted = place_all(edit, &loads);
-            edit.buffer_segments(draft.segments().iter().chain(&adopted).cloned());
+            placed = place_all(edit, &loads);
+            let built = draft.segments().iter().filter(|built| !placed.lost.contains(&built.id()));
+            edit.buffer_segments(built.chain(&placed.adopted).cloned());
             Ok(())
         })?;
         if outcome == Outcome::Done {
-            draft.published();
+            draft.published_but(&placed.lost);
             // What was meant for a tree that is gone is nobody's.
-            let adopted: BTreeSet<SegmentId> = adopted.iter().map(|one| one.id()).collect();
+            let adopted: BTreeSet<SegmentId> = placed.adopted.iter().map(|one| one.id()).collect();
             for reserved in generation.reserved() {
                 reserved.retain(|segment| adopted.contains(&segment.id()));
                 reserved.published();
@@ -183,6 +183,15 @@ impl Mover {
             self.tend_spilled(&loads);
         }
         Ok(outcome)
+    }
+
+    /// The tree, if anybody needs its messages: one that was dropped has use for them only as long
+    /// as somebody reads what was before.
+    fn needing<'f>(&self, forest: &'f Forest, tree: TreeId) -> Option<&'f CatalogTree> {
+        forest.trees.get(&tree).or_else(|| {
+            let dropped = forest.dropped.get(&tree)?;
+            self.views.horizon().sees_before(dropped.at).then_some(&dropped.tree)
+        })
     }
 
     /// Where the pieces of a tree's messages should go.
@@ -214,7 +223,9 @@ impl Mover {
         let mut lower = Bounds::all().lower;
         for goal in goals {
             let bounds = Bounds { lower, upper: goal.upper.clone() };
-            let mut writer = SegmentWriter::new(draft, &self.limits, oldest, Space::Promised);
+            let pages = tree.options.pages;
+            let mut writer =
+                SegmentWriter::new(draft, &self.limits, pages, oldest, Space::Promised);
             while let Some(key) = merge.key() {
                 if !bounds.contains(key) {
                     break;
@@ -250,19 +261,34 @@ impl Mover {
     }
 }
 
-/// Places everything; returns the segments that were written before and are now the view's.
-fn place_all(edit: &mut Edit<'_>, loads: &[Load<'_>]) -> Vec<Arc<Segment>> {
-    let mut adopted = Vec::new();
+/// What became of the segments of a spill.
+#[derive(Default)]
+struct Placed {
+    /// Those that were written before and are now the view's.
+    adopted: Vec<Arc<Segment>>,
+    /// Those that were built for a tree that is gone by now.
+    lost: BTreeSet<SegmentId>,
+}
+
+/// Puts everything into its tree.
+fn place_all(edit: &mut Edit<'_>, loads: &[Load<'_>]) -> Placed {
+    let mut placed = Placed::default();
     for load in loads {
-        let Ok(known) = edit.tree(load.tree) else { continue };
-        let top = adopt(edit, &known.top, load.runs);
+        let dropped = edit.forest.dropped.get(&load.tree).map(|dropped| &dropped.tree);
+        let Some(known) = edit.forest.trees.get(&load.tree).or(dropped) else {
+            let parts = load.pieces.iter().flat_map(|piece| piece.run.segments());
+            placed.lost.extend(parts.map(|part| part.segment.id()));
+            continue;
+        };
+        let top = known.top.clone();
+        let top = adopt(edit, &top, load.runs);
         let parts = load.runs.iter().flat_map(|run| run.segments());
-        adopted.extend(parts.map(|part| part.segment.clone()));
+        placed.adopted.extend(parts.map(|part| part.segment.clone()));
         let pieces: Vec<&Piece> = load.pieces.iter().collect();
         let top = place(edit, &top, &Bounds::all(), &pieces);
-        edit.set_top(known, top);
+        edit.set_top(load.tree, top);
     }
-    adopted
+    placed
 }
 
 /// The top edge with `runs` by reference: on it, or cut to the edges of its child when nothing

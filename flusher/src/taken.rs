@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::fold::{Floor, Horizon, Rules};
 use sapwood_serialize::node::Edge;
 use sapwood_serialize::run::{Bounds, Run};
@@ -13,6 +14,8 @@ pub(crate) struct Taken {
     pub(crate) bounds: Bounds,
     pub(crate) horizon: Horizon,
     pub(crate) operator: Option<Operator>,
+    /// How the pages are made that it goes into.
+    pub(crate) pages: PageOptions,
     /// The range deletes of all runs.
     pub(crate) covers: Tombstones,
 }

@@ -9,10 +9,11 @@ use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::ledger::Change;
 use sapwood_cachetable::storage::MemoryStorage;
 use sapwood_cachetable::{Cachetable, Caching, Ownership};
+use sapwood_serialize::catalog_image::CatalogImage;
 use sapwood_serialize::node::{Edge, Handle, Image, Internal, Node, ResidentNode};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{BlockId, Meter, Msn, Op, Storage, TreeId, Version};
+use sapwood_serialize::{BlockId, Meter, Msn, Op, Storage, Version};
 
 use crate::edit::Edit;
 use crate::forest::Forest;
@@ -35,7 +36,8 @@ fn table() -> Cachetable {
 /// The references to what is built of `keys`.
 fn parts(table: &Cachetable, limits: &Limits, keys: &[String]) -> Vec<SegmentRef> {
     let mut draft = Draft::new(table, Stop::NEVER);
-    let mut writer = SegmentWriter::new(&mut draft, limits, Msn::from_raw(1), Space::Ask);
+    let (pages, base) = (limits.pages(), Msn::from_raw(1));
+    let mut writer = SegmentWriter::new(&mut draft, limits, pages, base, Space::Ask);
     for key in keys {
         writer.push(key.as_bytes(), &[Version { msn: 1, op: Op::Put(b"some value") }]).unwrap();
     }
@@ -204,7 +206,7 @@ proptest! {
             let directory = &resident.meta().directory;
             let bytes = (0..directory.pages()).map(|page| directory.summary(page).raw_bytes as usize);
             let bytes: Vec<usize> = bytes.collect();
-            prop_assert!(bytes.iter().all(|bytes| *bytes <= limits.page_bytes + 128));
+            prop_assert!(bytes.iter().all(|bytes| *bytes <= limits.page_bytes as usize + 128));
         }
     }
 
@@ -234,8 +236,7 @@ fn a_segment_that_leaves_twice_is_retired_once() {
     table.write_segment(&segment, Ownership::Job).unwrap();
     let mut ledger = table.ledger();
     let token = ledger.publish(Change::default());
-    let (trees, next_tree) = (Default::default(), TreeId::from_raw(1));
-    let forest = Forest { trees, next_tree, token };
+    let forest = Forest::new(CatalogImage::default(), token);
     let mut edit = Edit::new(&table, &mut ledger, &forest);
     edit.buffer_segments([segment.clone()]);
     let forest = edit.finish();

@@ -53,6 +53,6 @@ fn shrink_top(edit: &mut Edit<'_>, name: &EdgeName) -> Result<(), Refused> {
     let [only] = node.edges() else { return Err(Refused::Stale) };
     let buffer = only.buffer().iter().chain(top.buffer()).cloned().collect();
     edit.remove(&top.child);
-    edit.set_top(tree, Arc::new(Edge::new(only.child.clone(), buffer)));
+    edit.set_top(name.tree, Arc::new(Edge::new(only.child.clone(), buffer)));
     Ok(())
 }

@@ -50,6 +50,11 @@ impl Horizon {
         newer <= self.visible && !self.has_reader(older, newer)
     }
 
+    /// Whether a reader that is there, or one that is still to come, sees what was before `msn`.
+    pub fn sees_before(&self, msn: Msn) -> bool {
+        self.visible < msn.to_raw() || self.has_reader(0, msn.to_raw())
+    }
+
     fn has_reader(&self, from: u64, before: u64) -> bool {
         let next = self.registered.partition_point(|msn| *msn < from);
         self.registered.get(next).is_some_and(|msn| *msn < before)

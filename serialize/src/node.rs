@@ -204,6 +204,13 @@ impl Internal {
         (left, pivot.clone(), Internal::new(self.height, high.to_vec(), right.to_vec()))
     }
 
+    /// The node without its last edge; `None` when it has no other.
+    #[must_use]
+    pub fn without_last(&self) -> Option<Internal> {
+        let ((_, edges), (_, pivots)) = (self.edges.split_last()?, self.pivots.split_last()?);
+        Some(Internal::new(self.height, pivots, edges.to_vec()))
+    }
+
     /// The node with one edge replaced by another to the same stretch of keys.
     #[must_use]
     pub fn with_edge(&self, index: usize, edge: Arc<Edge>) -> Internal {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 
 use crate::segment_image::{MetaPlace, SegmentMeta};
-use crate::{Charge, Extent, Page, SegmentId};
+use crate::{Charge, Compression, Extent, Page, SegmentId};
 
 /// A key that is shared between the structures that mention it.
 pub type Key = Arc<[u8]>;
@@ -65,6 +65,8 @@ pub struct Segment {
     facts: SegmentFacts,
     resident: ArcSwapOption<ResidentSegment>,
     place: OnceLock<SegmentPlace>,
+    /// How its pages will be compressed; of no meaning once they are written.
+    compression: Compression,
     standing: Standing,
     /// What was charged for as long as the segment exists.
     _charge: Option<Charge>,
@@ -75,22 +77,29 @@ impl Segment {
     pub fn built(
         facts: SegmentFacts,
         resident: ResidentSegment,
+        compression: Compression,
         charge: Option<Charge>,
     ) -> Segment {
-        let (resident, place) = (ArcSwapOption::from_pointee(resident), OnceLock::new());
-        Segment { facts, resident, place, standing: Standing::default(), _charge: charge }
+        let resident = ArcSwapOption::from_pointee(resident);
+        let (place, standing) = (OnceLock::new(), Standing::default());
+        Segment { facts, resident, place, compression, standing, _charge: charge }
     }
 
     /// A segment that lies on disk, nothing of it resident.
     pub fn written(facts: SegmentFacts, place: SegmentPlace) -> Segment {
-        let standing = Standing::default();
-        let (resident, place) = (ArcSwapOption::empty(), place.into());
-        Segment { facts, resident, place, standing, _charge: None }
+        let (resident, standing) = (ArcSwapOption::empty(), Standing::default());
+        let (place, compression) = (place.into(), Compression::None);
+        Segment { facts, resident, place, compression, standing, _charge: None }
     }
 
     /// The fixed facts.
     pub fn facts(&self) -> &SegmentFacts {
         &self.facts
+    }
+
+    /// How its pages are compressed when they are written.
+    pub fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// Its name.

@@ -32,7 +32,7 @@ use crate::ids::{BlockId, DatabaseId, Epoch, Extent, GenerationId, Lsn, Msn, Seg
 use crate::zeros::is_zero;
 
 /// The version of everything on disk.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// The length of one slot.
 pub const SLOT_BYTES: usize = 4096;
 /// The length of both slots together; extents start behind them.
@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn a_newer_version_refuses_even_beside_a_valid_slot() {
         let newer = changed(9, 8, &7u32.to_le_bytes());
-        let error = SuperblockError::OtherVersion { found: 7, known: 2 };
+        let error = SuperblockError::OtherVersion { found: 7, known: 3 };
         assert_eq!(choose([&superblock(8).encode(), &newer]), Err(error.clone()));
         assert_eq!(choose([&ZEROS, &newer]), Err(error));
     }
@@ -449,8 +449,8 @@ mod tests {
     fn errors_are_sentences() {
         assert_eq!(SuperblockError::NotOurs.to_string(), "this is not a sapwood database");
         assert_eq!(
-            SuperblockError::OtherVersion { found: 3, known: 2 }.to_string(),
-            "the database has format version 3, and this library reads version 2; open it with the \
+            SuperblockError::OtherVersion { found: 2, known: 3 }.to_string(),
+            "the database has format version 2, and this library reads version 3; open it with the \
              library that wrote it"
         );
     }

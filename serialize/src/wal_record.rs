@@ -3,22 +3,27 @@
 //! ```text
 //! write         1 u8 | tree varint | op kind u8 | key length varint | key |
 //!               payload length varint | payload
-//! create tree   2 u8 | tree varint | name length varint | name, UTF-8
+//! create tree   2 u8 | tree varint | name length varint | name, UTF-8 |
+//!               compression u8 | page bytes varint
 //! drop tree     3 u8 | tree varint
 //! delete range  4 u8 | tree varint | lower length varint | lower |
 //!               flag u8: 1 if there is an upper end | [upper length varint | upper]
 //! operator      5 u8 | tree varint | name length varint | name, UTF-8 | version u32
-//! runs          6 u8 | numbers varint | length varint | runs, see `runs_image`
+//! rename tree   6 u8 | tree varint | name length varint | name, UTF-8
+//! runs          7 u8 | numbers varint | length varint | runs, see `runs_image`
 //! ```
 //!
-//! Only writes, range deletes and runs are messages: the first one of a frame has the MSN that the
-//! frame's head names, each further one the next. Runs take as many numbers as they say.
+//! The first record of a frame has the MSN that the frame's head names, each further one the next;
+//! runs take as many as they say. Writes, range deletes and runs are messages; the others change
+//! the catalog, which remembers the MSN of its newest change.
 //!
 //! Invariants:
 //! 1. records lie back to back and fill the payload;
 //! 2. keys and values are no longer than the format allows, names are UTF-8.
 
+use crate::catalog_image::PageOptions;
 use crate::codec::{Decoder, Encode};
+use crate::compression::Compression;
 use crate::error::Corruption;
 use crate::ids::TreeId;
 use crate::message::{KEY_BYTES_MAX, Op, VALUE_BYTES_MAX};
@@ -35,13 +40,15 @@ const DROP_TREE: u8 = 3;
 const DELETE_RANGE: u8 = 4;
 /// The number of [`Record::Operator`].
 const OPERATOR: u8 = 5;
+/// The number of [`Record::RenameTree`].
+const RENAME_TREE: u8 = 6;
 /// The number of [`Record::Runs`].
-const RUNS: u8 = 6;
+const RUNS: u8 = 7;
 
-/// One thing that was done.
+/// One thing that was done; each takes an MSN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// A message about one key; takes an MSN.
+    /// A message about one key.
     Write {
         /// The tree that it is for.
         tree: TreeId,
@@ -56,13 +63,15 @@ pub enum Record<'a> {
         tree: TreeId,
         /// Its name.
         name: &'a str,
+        /// How its pages are made.
+        pages: PageOptions,
     },
     /// A tree ceased to be.
     DropTree {
         /// The tree.
         tree: TreeId,
     },
-    /// A message about all keys from `lower` up to but without `upper`; takes an MSN.
+    /// A message about all keys from `lower` up to but without `upper`.
     DeleteRange {
         /// The tree that it is for.
         tree: TreeId,
@@ -87,6 +96,13 @@ pub enum Record<'a> {
         /// The runs, as [`encode_runs`](crate::encode_runs) writes them.
         runs: &'a [u8],
     },
+    /// A tree got another name.
+    RenameTree {
+        /// The tree.
+        tree: TreeId,
+        /// Its new name.
+        name: &'a str,
+    },
 }
 
 /// Appends a record to the payload of a frame.
@@ -101,10 +117,12 @@ pub fn encode_record(out: &mut Vec<u8>, record: &Record<'_>) {
             out.put_bytes(key);
             out.put_bytes(op.payload());
         }
-        Record::CreateTree { tree, name } => {
+        Record::CreateTree { tree, name, pages } => {
             out.put_u8(CREATE_TREE);
             out.put_varint(tree.to_raw());
             out.put_bytes(name.as_bytes());
+            out.put_u8(pages.compression.to_raw());
+            out.put_varint(u64::from(pages.page_bytes));
         }
         Record::DropTree { tree } => {
             out.put_u8(DROP_TREE);
@@ -127,6 +145,11 @@ pub fn encode_record(out: &mut Vec<u8>, record: &Record<'_>) {
             out.put_u8(RUNS);
             out.put_varint(*numbers);
             out.put_bytes(runs);
+        }
+        Record::RenameTree { tree, name } => {
+            out.put_u8(RENAME_TREE);
+            out.put_varint(tree.to_raw());
+            out.put_bytes(name.as_bytes());
         }
     }
 }
@@ -170,8 +193,8 @@ fn read_record<'a>(payload: &mut Decoder<'a>) -> Result<Record<'a>, Corruption> 
     match number {
         WRITE => read_write(payload, tree),
         CREATE_TREE => {
-            let name = read_name(payload)?;
-            Ok(Record::CreateTree { tree, name })
+            let (name, pages) = (read_name(payload)?, read_pages(payload)?);
+            Ok(Record::CreateTree { tree, name, pages })
         }
         DROP_TREE => Ok(Record::DropTree { tree }),
         DELETE_RANGE => {
@@ -187,6 +210,10 @@ fn read_record<'a>(payload: &mut Decoder<'a>) -> Result<Record<'a>, Corruption> 
             let (name, version) = (read_name(payload)?, payload.u32()?);
             Ok(Record::Operator { tree, name, version })
         }
+        RENAME_TREE => {
+            let name = read_name(payload)?;
+            Ok(Record::RenameTree { tree, name })
+        }
         _ => Err(start.broken("the kind of a record is unknown")),
     }
 }
@@ -194,6 +221,17 @@ fn read_record<'a>(payload: &mut Decoder<'a>) -> Result<Record<'a>, Corruption> 
 fn read_name<'a>(payload: &mut Decoder<'a>) -> Result<&'a str, Corruption> {
     let start = *payload;
     std::str::from_utf8(payload.bytes()?).map_err(|_| start.broken("a name is not UTF-8"))
+}
+
+fn read_pages(payload: &mut Decoder<'_>) -> Result<PageOptions, Corruption> {
+    let start = *payload;
+    let compression = Compression::from_raw(payload.u8()?);
+    let compression = compression.ok_or_else(|| start.broken("a compression is unknown"))?;
+    let pages = u32::try_from(payload.varint()?)
+        .map(|page_bytes| PageOptions { compression, page_bytes })
+        .ok()
+        .filter(PageOptions::is_sound);
+    pages.ok_or_else(|| start.broken("the pages of a tree are of no size that they can have"))
 }
 
 fn read_key<'a>(payload: &mut Decoder<'a>) -> Result<&'a [u8], Corruption> {
@@ -229,7 +267,7 @@ mod tests {
     fn records_come_back_in_order() {
         let tree = TreeId::from_raw(300);
         let records = [
-            Record::CreateTree { tree, name: "bäume" },
+            Record::CreateTree { tree, name: "bäume", pages: PageOptions::default() },
             Record::Write { tree, key: b"k", op: Op::Put(b"v") },
             Record::Write { tree, key: b"", op: Op::Put(b"") },
             Record::Write { tree, key: b"k", op: Op::Delete },
@@ -238,6 +276,7 @@ mod tests {
             Record::DeleteRange { tree, lower: b"", upper: None },
             Record::Operator { tree, name: "add", version: 3 },
             Record::Runs { numbers: 700, runs: b"runs" },
+            Record::RenameTree { tree, name: "trees" },
             Record::DropTree { tree },
         ];
         let payload = encode(&records);
@@ -260,6 +299,19 @@ mod tests {
     fn a_name_is_utf_8() {
         let read: Vec<_> = Records::new(&[CREATE_TREE, 1, 1, 0xff]).collect();
         assert_eq!(read, [Err(Corruption::new("log record", 2, "a name is not UTF-8"))]);
+    }
+
+    #[test]
+    fn a_tree_has_pages_of_some_size() {
+        let rule = |compression: u8, page_bytes: u64| {
+            let mut payload = vec![CREATE_TREE, 1, 1, b't', compression];
+            payload.put_varint(page_bytes);
+            Records::new(&payload).next().unwrap().map_err(|broken| broken.rule).err()
+        };
+        let size = Some("the pages of a tree are of no size that they can have");
+        assert_eq!(rule(2, 4096), Some("a compression is unknown"));
+        assert_eq!([rule(1, 0), rule(1, 65_537), rule(1, 1 << 40)], [size; 3]);
+        assert_eq!([rule(0, 1), rule(1, 65_536)], [None; 2]);
     }
 
     #[test]
@@ -318,7 +370,7 @@ mod tests {
         }
 
         #[test]
-        fn small_numbers_read_or_fail(payload in prop::collection::vec(0u8..7, 0..100)) {
+        fn small_numbers_read_or_fail(payload in prop::collection::vec(0u8..8, 0..100)) {
             let mut messages = 0;
             for record in Records::new(&payload).flatten() {
                 messages += usize::from(matches!(record, Record::Write { .. }));

@@ -188,6 +188,7 @@ impl Changes {
                     footprint.push_range(tree, bounds(lower, upper));
                 }
                 Record::CreateTree { .. }
+                | Record::RenameTree { .. }
                 | Record::DropTree { .. }
                 | Record::Operator { .. }
                 | Record::Runs { .. } => {}
@@ -214,6 +215,7 @@ impl Index {
                     memtable.delete_ranges(&alone);
                 }
                 Record::CreateTree { .. }
+                | Record::RenameTree { .. }
                 | Record::DropTree { .. }
                 | Record::Operator { .. }
                 | Record::Runs { .. } => {}

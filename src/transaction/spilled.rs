@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sapwood_cachetable::{Fault, ReadAhead, Reserved, RunCursor};
-use sapwood_flusher::{Forest, Mover, SegmentWriter};
-use sapwood_serialize::catalog_image::CatalogTree;
+use sapwood_flusher::{Forest, SegmentWriter};
+use sapwood_serialize::catalog_image::{CatalogTree, PageOptions};
 use sapwood_serialize::fold::{Floor, Horizon, Rules, fold};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream as _};
 use sapwood_serialize::run::{Bounds, Run};
@@ -37,6 +37,7 @@ pub(crate) struct Spilled {
 /// A run with how often chunks were multiplied to make it.
 struct Chunk {
     level: u32,
+    pages: PageOptions,
     run: Arc<Run>,
     reserved: Vec<Arc<Reserved>>,
 }
@@ -72,8 +73,8 @@ impl Spilled {
         for tree in generation.trees() {
             let Some(known) = forest.trees.get(&tree) else { continue };
             let covers = generation.tombstones(tree);
-            let rules = rules(known, marks);
-            let (parts, reserved) = engine.mover.write_ahead(interval.0, &mut |writer| {
+            let (rules, pages) = (rules(known, marks), known.options.pages);
+            let (parts, reserved) = engine.mover.write_ahead(pages, interval.0, &mut |writer| {
                 let mut merge = Merge::new(vec![generation.messages(tree)], Direction::Forward);
                 while let Some(key) = merge.key() {
                     let folded = fold(key, merge.versions(), covers.covers(key), rules);
@@ -84,7 +85,7 @@ impl Spilled {
             })?;
             let run = Run::new(parts, interval.0, interval.1);
             let run = Arc::new(run.with_tombstones(covers.folded(marks)));
-            self.push(tree, Chunk { level: 0, run, reserved: vec![Arc::new(reserved)] });
+            self.push(tree, Chunk { level: 0, pages, run, reserved: vec![Arc::new(reserved)] });
             self.gather(engine, &forest, tree, marks)?;
         }
         Ok(())
@@ -164,9 +165,9 @@ fn merged(
     let oldest = runs.first().map_or(Msn::ZERO, |one| one.run.oldest());
     let newest = runs.last().map_or(Msn::ZERO, |one| one.run.newest());
     let rules = rules(known, marks);
-    let mover: &Mover = &engine.mover;
+    let pages = known.options.pages;
     let (parts, reserved) =
-        mover.write_ahead(oldest, &mut |writer: &mut SegmentWriter<'_, '_>| {
+        engine.mover.write_ahead(pages, oldest, &mut |writer: &mut SegmentWriter<'_, '_>| {
             let cursors = runs.iter().rev().map(|one| {
                 let (run, all) = (one.run.clone(), Bounds::all());
                 RunCursor::new(&engine.table, run, all, Direction::Forward, ReadAhead::JOB)
@@ -180,13 +181,13 @@ fn merged(
             Ok(())
         })?;
     let run = Run::new(parts, oldest, newest).with_tombstones(covers.folded(marks));
-    Ok(Chunk { level: 0, run: Arc::new(run), reserved: vec![Arc::new(reserved)] })
+    Ok(Chunk { level: 0, pages, run: Arc::new(run), reserved: vec![Arc::new(reserved)] })
 }
 
 /// The part of a run that has numbers up to `newest`.
 fn up_to(engine: &Engine, whole: &Chunk, newest: Msn) -> Result<Chunk, Fault> {
     let (run, oldest) = (&whole.run, whole.run.oldest());
-    let (parts, reserved) = engine.mover.write_ahead(oldest, &mut |writer| {
+    let (parts, reserved) = engine.mover.write_ahead(whole.pages, oldest, &mut |writer| {
         let (all, ahead) = (Bounds::all(), ReadAhead::JOB);
         let mut rows = RunCursor::new(&engine.table, run.clone(), all, Direction::Forward, ahead)?;
         while let Some(key) = rows.key() {
@@ -199,5 +200,5 @@ fn up_to(engine: &Engine, whole: &Chunk, newest: Msn) -> Result<Chunk, Fault> {
     })?;
     let tombstones = run.tombstones().up_to(newest);
     let run = Arc::new(Run::new(parts, oldest, newest).with_tombstones(tombstones));
-    Ok(Chunk { level: whole.level, run, reserved: vec![Arc::new(reserved)] })
+    Ok(Chunk { run, reserved: vec![Arc::new(reserved)], ..*whole })
 }

@@ -35,8 +35,9 @@ pub(super) fn check_checkpoint(engine: &Engine) -> Result<()> {
     };
     if let Some(payload) = payload {
         let resolve = |block: BlockId| opened.table.get(&block).copied();
-        let (_, trees) = decode_catalog(&payload, &resolve)?;
-        for tree in &trees {
+        let catalog = decode_catalog(&payload, &resolve)?;
+        let dropped = catalog.dropped.iter().map(|dropped| &dropped.tree);
+        for tree in catalog.trees.iter().chain(dropped) {
             saved.owner(tree.top.buffer().iter().map(|run| &**run))?;
             saved.edge(&tree.top, &Bounds::all())?;
         }

@@ -9,8 +9,8 @@ use sapwood_serialize::node::{Edge, Internal, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts, SegmentPlace};
 use sapwood_serialize::{
-    BlockId, Directory, Extent, Filter, MetaPlace, Msn, Op, PageBuilder, PageSummary, SegmentMeta,
-    Tombstone, Tombstones, Version,
+    BlockId, Compression, Directory, Extent, Filter, MetaPlace, Msn, Op, PageBuilder, PageSummary,
+    SegmentMeta, Tombstone, Tombstones, Version,
 };
 
 use crate::config::{Background, Config};
@@ -192,7 +192,8 @@ impl Subject {
         let hashes: Vec<u64> = (0..page.rows()).map(|row| Filter::hash(page.key(row))).collect();
         let meta = SegmentMeta { directory, filter: Filter::build(&hashes) };
         let promise = table.promise_anyway(1 << 12);
-        SegmentRef::whole(table.build_segment(facts, meta, vec![page], promise, 0), Msn::ZERO)
+        let segment = table.build_segment(facts, meta, vec![page], promise, Compression::Lz4, 0);
+        SegmentRef::whole(segment, Msn::ZERO)
     }
 
     /// A run of one put.
@@ -532,9 +533,8 @@ fn change_under_image(subject: &Subject, run: &Run) {
         let index = node.index_of(name(300).as_bytes());
         let fuller = node.edge(index).with_run(Arc::new(run.clone()));
         let node = Node::Internal(node.with_edge(index, Arc::new(fuller)));
-        let known = edit.tree(tree)?;
         let child = edit.next_version(&edge.child, node, Above::Copied);
-        edit.set_top(known, Arc::new(edge.with_child(child)));
+        edit.set_top(tree, Arc::new(edge.with_child(child)));
         edit.buffer_segments(run.segments().iter().map(|part| part.segment.clone()));
         Ok(())
     });
@@ -576,7 +576,6 @@ fn rule_6_a_checkpoint_that_refers_to_a_node_that_is_not_on_disk() {
     let subject = Subject::grown();
     subject.publish(&|edit| {
         let tree = *edit.forest.trees.keys().next().unwrap();
-        let known = edit.tree(tree)?;
         let top = subject.path(&name(300)).swap_remove(0).0;
         let node = internal(&top.child.node().unwrap().node).clone();
         // Of another name, and the ledger does not hear of it.
@@ -585,7 +584,7 @@ fn rule_6_a_checkpoint_that_refers_to_a_node_that_is_not_on_disk() {
         let stranger = subject.db.engine().table.new_node(BlockId::from_raw(99_999), stranger);
         let edge = node.edge(0).with_child(stranger);
         let child = edit.changed(&top.child, Node::Internal(node.with_edge(0, Arc::new(edge))));
-        edit.set_top(known, Arc::new(top.with_child(child)));
+        edit.set_top(tree, Arc::new(top.with_child(child)));
         Ok(())
     });
     subject.db.checkpoint().unwrap();

@@ -163,6 +163,8 @@ impl<'a> Scan<'a> {
         let header = match WalHeader::decode(&bytes) {
             Ok(header) => header,
             Err(broken) => {
+                // Its frames may still tell that it was durable, header and all.
+                self.learn(&self.supposed(generation), &bytes, WAL_HEADER_BYTES);
                 self.stop(broken.within(&name, 0));
                 return Ok(());
             }
@@ -215,6 +217,12 @@ impl<'a> Scan<'a> {
             return broken("the superblock is older than the log; a checkpoint was lost");
         }
         Ok(())
+    }
+
+    /// The header of a file that goes on where the log has ended so far.
+    fn supposed(&self, generation: GenerationId) -> WalHeader {
+        let Superblock { database, epoch, .. } = *self.superblock;
+        WalHeader { database, generation, epoch, base: self.end, durable: Lsn::ZERO }
     }
 
     /// Whether the file goes on where the log has ended so far.

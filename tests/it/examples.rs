@@ -19,6 +19,7 @@ macro_rules! examples {
 
 examples! {
     ingest_runs: ingest at "../../examples/ingest.rs",
+    named_trees_runs: named_trees at "../../examples/named_trees.rs",
     snapshots_runs: snapshots at "../../examples/snapshots.rs",
     tickets_runs: tickets at "../../examples/tickets.rs",
     transactions_runs: transactions at "../../examples/transactions.rs",

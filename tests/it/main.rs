@@ -20,4 +20,6 @@ mod step_points;
 mod threads;
 mod tidy;
 mod transactions;
+mod tree_crashes;
+mod trees;
 mod typed;

@@ -132,6 +132,18 @@ impl Script {
         let all = Change { tree: TREES[2], key: Vec::new(), what: What::RemoveRange(None) };
         actions.push(Action::Single(all));
         actions.extend([Action::Drain, Action::Maintain(1000), Action::Checkpoint]);
+        self.replace(actions);
+    }
+
+    /// A tree that is dropped with some rows, and made anew.
+    fn replace(&mut self, actions: &mut Vec<Action>) {
+        for number in 0..Script::ROWS {
+            let row = self.put(number);
+            actions.push(Action::Single(row));
+        }
+        actions.extend([Action::Checkpoint, Action::Drop(TREES[0]), Action::Create(TREES[0])]);
+        actions.push(Action::Single(self.put(0)));
+        actions.extend([Action::Drain, Action::Maintain(1000), Action::Checkpoint]);
         actions.extend([Action::Sync, Action::Maintain(1000)]);
     }
 }
@@ -245,6 +257,37 @@ fn go_on(db: &Database, first: u64) {
         });
     });
     assert_eq!(tree.iter().count() as u64, first + 201);
+}
+
+/// The job may still read what it has taken: the tree's nodes stay for it.
+#[test]
+fn while_a_flush_stands_still_its_tree_can_be_dropped() {
+    for point in IN_FLUSHES {
+        let (db, held) = held_at(point);
+        let tree = db.tree("t").unwrap();
+        let mut rows = 0;
+        while held.came.try_recv().is_err() {
+            for number in rows..rows + 100 {
+                tree.insert(name(number), format!("value {number}")).unwrap();
+            }
+            rows += 100;
+            db.checkpoint().unwrap();
+            assert!(rows < 1_000_000, "point {point} is never reached");
+        }
+        db.drop_tree("t").unwrap();
+        let again = db.tree("t").unwrap();
+        // What is written now would take the place of what the job still reads.
+        for number in 0..rows {
+            again.insert(name(number), "anew").unwrap();
+        }
+        db.checkpoint().unwrap();
+        assert_eq!(again.iter().count() as u64, rows);
+        held.let_go.send(()).unwrap();
+        db.daemon().wait_idle().unwrap();
+        assert!(db.daemon().last_error().is_none(), "{:?}", db.daemon().last_error());
+        assert_eq!(db.verify().unwrap().dropped_trees, 0);
+        assert_eq!(again.iter().count() as u64, rows);
+    }
 }
 
 /// The points inside flushes into nodes and into leaves.

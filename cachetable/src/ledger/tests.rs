@@ -8,7 +8,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use sapwood_serialize::segment::{Content, Key, PageSlot, Segment, SegmentFacts, SegmentPlace};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
-use sapwood_serialize::{Filter, MetaPlace, Meter, Op, PageBuilder, SegmentId, Version};
+use sapwood_serialize::{
+    Compression, Filter, MetaPlace, Meter, Op, PageBuilder, SegmentId, Version,
+};
 
 use super::*;
 use crate::allocator::Allocator;
@@ -63,7 +65,7 @@ fn segment(id: SegmentId) -> Arc<Segment> {
     let facts = SegmentFacts { id, first, last, rows: 1, bytes: 9, content: Content::Plain };
     let part =
         ResidentSegment::with_pages(meta, vec![Arc::new(page)], vec![Meter::new().charge(1)]);
-    Arc::new(Segment::built(facts, part, None))
+    Arc::new(Segment::built(facts, part, Compression::Lz4, None))
 }
 
 struct World {

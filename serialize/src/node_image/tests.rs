@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::TreeId;
 use crate::catalog_image::{
-    CatalogTree, CompressionOption, OperatorName, TreeOptions, decode_catalog, encode_catalog,
+    CatalogImage, CatalogTree, DroppedTree, OperatorName, PageOptions, TreeOptions, decode_catalog,
+    encode_catalog,
 };
+use crate::{Compression, TreeId};
 
 fn place_of(block: BlockId) -> Option<NodePlace> {
     let block = Some(block.to_raw()).filter(|block| *block < 1000)?;
@@ -121,7 +122,7 @@ fn tree(id: u64, name: &str) -> CatalogTree {
         id: TreeId::from_raw(id),
         options: Arc::new(TreeOptions {
             name: name.to_owned(),
-            compression: CompressionOption::Lz4,
+            pages: PageOptions { compression: Compression::None, page_bytes: 4096 },
             operator: Some(OperatorName { name: "sum".to_owned(), version: 3 }),
         }),
         top: edge(20 + id, 2, vec![run(vec![part(8, b"x", b"y")]), deletes(b"a", Some(b"b"))]),
@@ -129,15 +130,45 @@ fn tree(id: u64, name: &str) -> CatalogTree {
     }
 }
 
+fn catalog(second: &str) -> CatalogImage {
+    let trees = vec![tree(1, "one"), tree(4, second)];
+    let dropped = |id, at| DroppedTree { tree: tree(id, "one"), at: Msn::from_raw(at) };
+    let dropped = vec![dropped(2, 7), dropped(3, 5)];
+    CatalogImage { next_tree: TreeId::from_raw(5), changed: Msn::from_raw(9), trees, dropped }
+}
+
 #[test]
 fn a_catalog_is_read_back_as_it_was_written() {
-    let trees = [tree(1, "one"), tree(4, "four")];
-    let image = encode_catalog(TreeId::from_raw(5), trees.iter());
-    let (next, read) = decode_catalog(&image, &place_of).unwrap();
-    assert_eq!(next, TreeId::from_raw(5));
-    assert_eq!(encode_catalog(next, read.iter()), image);
-    let twice = encode_catalog(TreeId::from_raw(5), [tree(1, "one"), tree(4, "one")].iter());
+    let image = encode_catalog(&catalog("four"));
+    let read = decode_catalog(&image, &place_of).unwrap();
+    assert_eq!((read.next_tree, read.changed), (TreeId::from_raw(5), Msn::from_raw(9)));
+    assert_eq!(encode_catalog(&read), image);
+    let twice = encode_catalog(&catalog("one"));
     assert_eq!(decode_catalog(&twice, &place_of).unwrap_err().rule, "two trees have one name");
+}
+
+#[test]
+fn a_dropped_tree_is_no_other_and_not_of_the_future() {
+    let rule = |change: &dyn Fn(&mut DroppedTree)| {
+        let mut catalog = catalog("four");
+        change(catalog.dropped.last_mut().unwrap());
+        decode_catalog(&encode_catalog(&catalog), &place_of).unwrap_err().rule
+    };
+    let name = |id| move |dropped: &mut DroppedTree| dropped.tree.id = TreeId::from_raw(id);
+    assert_eq!(rule(&name(4)), "a tree is there and dropped");
+    assert_eq!(rule(&name(2)), "the tree ids do not ascend below the next one");
+    assert_eq!(rule(&name(5)), "the tree ids do not ascend below the next one");
+    let pages = |page_bytes| {
+        move |dropped: &mut DroppedTree| {
+            let pages = PageOptions { page_bytes, ..PageOptions::default() };
+            let options = TreeOptions { pages, ..(*dropped.tree.options).clone() };
+            dropped.tree.options = Arc::new(options);
+        }
+    };
+    let size = "the pages of a tree are of no size that they can have";
+    assert_eq!((rule(&pages(0)), rule(&pages((64 << 10) + 1))), (size, size));
+    let late = |dropped: &mut DroppedTree| dropped.at = Msn::from_raw(10);
+    assert_eq!(rule(&late), "a tree was dropped after the newest change");
 }
 
 proptest! {
@@ -156,14 +187,14 @@ proptest! {
         changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..4),
         cut in any::<usize>(),
     ) {
-        let mut image = encode_catalog(TreeId::from_raw(5), [tree(1, "one"), tree(4, "four")].iter());
+        let mut image = encode_catalog(&catalog("four"));
         for (place, byte) in changes {
             let place = place % image.len();
             image[place] = byte;
         }
         let _ = decode_catalog(&image[..cut % image.len()], &place_of);
-        if let Ok((next, read)) = decode_catalog(&image, &place_of) {
-            let again = encode_catalog(next, read.iter());
+        if let Ok(read) = decode_catalog(&image, &place_of) {
+            let again = encode_catalog(&read);
             prop_assert!(decode_catalog(&again, &place_of).is_ok());
         }
     }

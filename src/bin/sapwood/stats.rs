@@ -96,6 +96,7 @@ fn movement(stats: &sapwood::Stats) -> Table {
         ("leaves balanced", moved.leaf_balances),
         ("internal nodes balanced", moved.internal_balances),
         ("levels lost at the top", moved.shrinks),
+        ("nodes of dropped trees", moved.nodes_emptied),
         ("leaf merges started", moved.leaf_merges_started),
         ("leaf merges running", moved.leaf_merges_running),
         ("leaf merges ended", moved.leaf_merges_ended),

@@ -72,6 +72,7 @@ impl Machine {
     pub fn play(&mut self, action: &Action) -> Result<()> {
         match action {
             Action::Create(tree) => self.create(tree),
+            Action::Drop(tree) => self.drop_tree(tree),
             Action::Single(change) => self.single(change),
             Action::Batch(changes, durability) => self.batch(changes, *durability),
             Action::Sync => {
@@ -102,6 +103,17 @@ impl Machine {
         }
         created?;
         self.trees.insert(tree, declare(self.db(), tree)?);
+        Ok(())
+    }
+
+    fn drop_tree(&mut self, tree: &'static str) -> Result<()> {
+        let Some(handle) = self.trees.get(tree).cloned() else { return Ok(()) };
+        let dropped = self.db().drop_tree(tree);
+        self.note(Deed::Drop(tree), Logging::Logged, dropped.as_ref().err());
+        dropped?;
+        self.trees.remove(tree);
+        assert!(handle.get("key").is_err(), "a dropped tree can be read");
+        assert!(handle.insert("key", "value").is_err(), "a dropped tree can be written to");
         Ok(())
     }
 

@@ -12,7 +12,7 @@
 //! 1. A commit is there wholly or not at all, and with it everything logged before it.
 //! 2. A kill leaves every acknowledged logged commit, a power cut those before `durable`.
 //! 3. A commit that failed without saying that nothing happened may be there or not.
-//! 4. A tree, once created, is one commit like any other.
+//! 4. The creation of a tree, and its drop, are commits like any other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -80,6 +80,7 @@ impl Change {
 #[derive(Clone, Debug)]
 pub enum Deed {
     Create(&'static str),
+    Drop(&'static str),
     Write(Vec<Change>),
 }
 
@@ -167,14 +168,19 @@ impl Model {
         let settled = self.settled.get(tree).and_then(|rows| rows.get(key)).cloned();
         let mut readable = vec![settled];
         for commit in &self.commits {
-            let Deed::Write(changes) = &commit.deed else { continue };
-            let ours: Vec<_> =
-                changes.iter().filter(|it| it.tree == tree && it.concerns(key)).collect();
-            if ours.is_empty() {
+            let ours: Vec<_> = match &commit.deed {
+                Deed::Write(changes) => {
+                    changes.iter().filter(|it| it.tree == tree && it.concerns(key)).collect()
+                }
+                Deed::Create(_) | Deed::Drop(_) => Vec::new(),
+            };
+            let drops = matches!(commit.deed, Deed::Drop(dropped) if dropped == tree);
+            if ours.is_empty() && !drops {
                 continue;
             }
             let after = |value: &Option<Vec<u8>>| {
-                ours.iter().fold(value.clone(), |value, change| change.after(value.as_deref()))
+                let value = value.clone().filter(|_| !drops);
+                ours.iter().fold(value, |value, change| change.after(value.as_deref()))
             };
             let with: Vec<_> = readable.iter().map(after).collect();
             if commit.fate == Fate::Acknowledged {
@@ -269,6 +275,9 @@ fn apply(deed: &Deed, contents: &mut Contents) {
         Deed::Create(tree) => {
             contents.entry((*tree).to_owned()).or_default();
         }
+        Deed::Drop(tree) => {
+            contents.remove(*tree);
+        }
         Deed::Write(changes) => changes.iter().for_each(|change| set(change, contents)),
     }
 }
@@ -310,6 +319,10 @@ impl<'a> Trial<'a> {
                         self.wrong += 1;
                     }
                 }
+            }
+            Deed::Drop(tree) => {
+                self.state.remove(*tree);
+                self.wrong = differences(&self.state, self.found).len();
             }
             Deed::Write(changes) => changes.iter().for_each(|change| self.write(change)),
         }

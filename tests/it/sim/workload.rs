@@ -1,7 +1,8 @@
 //! What a simulated user does: a list of actions from a seed.
 //!
 //! Each seed draws its own mixture, so that some workloads never checkpoint, some sync all the time
-//! and some hardly log anything. The trees are created on the way, and written to once they exist.
+//! and some hardly log anything. The trees are created on the way, written to while they exist, and
+//! now and then dropped.
 
 use sapwood::Durability;
 
@@ -55,6 +56,7 @@ impl Shape {
 #[derive(Clone, Debug)]
 pub enum Action {
     Create(&'static str),
+    Drop(&'static str),
     /// One change, buffered.
     Single(Change),
     Batch(Vec<Change>, Durability),
@@ -86,7 +88,7 @@ pub fn key(number: u64) -> Vec<u8> {
 struct Author {
     random: Random,
     shape: Shape,
-    weights: [u64; 9],
+    weights: [u64; 10],
     trees: usize,
     serial: u64,
 }
@@ -94,7 +96,7 @@ struct Author {
 impl Author {
     fn new(seed: u64, shape: Shape) -> Author {
         let mut random = Random::new(seed);
-        let most = [20, 20, 8, 3, 3, 8, 2, 4, 1];
+        let most = [20, 20, 8, 3, 3, 8, 2, 4, 1, 4];
         let weights = most.map(|most| random.below(most + 1));
         Author { random, shape, weights, trees: 0, serial: 0 }
     }
@@ -123,7 +125,10 @@ impl Author {
             5 => Action::Maintain(1 + self.index(8)),
             6 => Action::Reopen,
             7 => Action::Get(self.tree(), self.key()),
-            _ => Action::Scan,
+            8 => Action::Scan,
+            // As often made anew as dropped; one that is there already stays.
+            _ if self.random.chance(50) => Action::Drop(self.tree()),
+            _ => Action::Create(self.tree()),
         }
     }
 
