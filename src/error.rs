@@ -77,6 +77,14 @@ pub(crate) enum Kind {
         reason: String,
     },
     Closed,
+    /// A change of a database that was opened for reading alone.
+    ReadOnly,
+    /// What would have to be replayed is more than a reader keeps in memory.
+    NeedsRecovery {
+        folder: String,
+        log_bytes: u64,
+        most: u64,
+    },
     /// Background work is asked for while it is paused.
     Paused,
     Panicked(String),
@@ -132,6 +140,18 @@ impl Error {
     /// Whether a merge operator failed, or is not declared: only this key is concerned.
     pub fn is_merge(&self) -> bool {
         matches!(&*self.0, Kind::Merge { .. })
+    }
+
+    /// Whether a change was asked of a database that was opened for reading alone
+    /// ([`Config::read_only`](crate::Config::read_only)).
+    pub fn is_read_only(&self) -> bool {
+        matches!(&*self.0, Kind::ReadOnly)
+    }
+
+    /// Whether a database cannot be opened for reading alone because its log is too large to be
+    /// replayed in memory: opening it once for writing makes it readable.
+    pub fn is_needs_recovery(&self) -> bool {
+        matches!(&*self.0, Kind::NeedsRecovery { .. })
     }
 
     /// Whether another process (or another handle of this one) holds the database.
@@ -192,6 +212,15 @@ impl fmt::Display for Error {
                 write!(f, "the option {option} is refused: {reason}")
             }
             Kind::Closed => f.write_str("the database is closed"),
+            Kind::ReadOnly => f.write_str(
+                "the database was opened read-only and takes no changes; open it for writing",
+            ),
+            Kind::NeedsRecovery { folder, log_bytes, most } => write!(
+                f,
+                "the database {folder} was not closed, and replaying its log of {log_bytes} bytes \
+                 takes more than the {most} bytes that reading it may; open it once for writing, \
+                 or give it a larger cache"
+            ),
             Kind::Paused => f.write_str("background work is paused; resume the daemon first"),
             Kind::Panicked(what) => write!(
                 f,

@@ -109,7 +109,8 @@ impl Engine {
     /// Does a piece of idle work, broken off when a writer comes.
     pub(crate) fn clean_step(&self) -> std::result::Result<Cleaned, Fault> {
         let is_held = self.is_paused() || self.is_held() || self.idle.is_draining();
-        if self.idle.share == 0 || is_held || self.is_settled_for_now() {
+        let may_not = is_held || self.is_read_only();
+        if self.idle.share == 0 || may_not || self.is_settled_for_now() {
             return Ok(Cleaned::Nothing);
         }
         self.table.poison().check()?;
@@ -211,10 +212,11 @@ impl Engine {
 
     /// Whether all background work is done that can be done now.
     pub(crate) fn is_idle(&self) -> bool {
-        (self.idle.share == 0 || self.is_settled_for_now())
+        let is_done = (self.idle.share == 0 || self.is_settled_for_now())
             && self.mover.waiting() == 0
             && self.mover.running() == 0
-            && self.views.load().sealed.is_empty()
+            && self.views.load().sealed.is_empty();
+        is_done || self.is_read_only()
     }
 
     /// Moves everything that was written before this call and lies within `stretches` into leaves,
@@ -266,7 +268,7 @@ impl Engine {
     }
 
     fn check_may_move(&self) -> Result<()> {
-        self.check_open()?;
+        self.check_writable()?;
         self.table.poison().check()?;
         if self.is_held() { Err(Error::new(Kind::Paused)) } else { Ok(()) }
     }

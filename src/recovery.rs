@@ -10,6 +10,8 @@
 //! off in between. Nothing that was merely read back is trusted as durable: what was replayed is
 //! written again by the checkpoint.
 
+mod read_only;
+
 use std::sync::Arc;
 
 use sapwood_cachetable::block_file::BlockFile;
@@ -26,7 +28,7 @@ use sapwood_serialize::{
 use crate::catalog::Catalog;
 use crate::commit::apply_group;
 use crate::config::{Background, Config};
-use crate::engine::{Engine, Parts};
+use crate::engine::{Access, Engine, Parts};
 use crate::error::{Error, Kind, Result};
 use crate::generation::Generation;
 use crate::merge;
@@ -36,6 +38,9 @@ use crate::wal::{Log, LogStart, ReadFile, ReadLog, read_log, remove_before};
 
 /// Opens the database in `storage`, or makes one.
 pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine> {
+    if !config.may_write() {
+        return read_only::open(storage, config);
+    }
     check_folder(&*storage, config)?;
     let lock = storage.lock().map_err(|error| Error::from_lock(storage.describe(), error))?;
     let block_file = open_or_create(&*storage, config)?;
@@ -111,7 +116,7 @@ impl Opening {
     ) -> Result<Engine> {
         let is_clean = !log.files.iter().any(ReadFile::has_groups);
         for file in &log.files {
-            self.replay(file)?;
+            self.replay(file, &mut |generation| self.spill(generation))?;
         }
         let next_msn = self.views.visible().next();
         let last = log.last_generation.max(superblock.first_generation);
@@ -147,20 +152,26 @@ impl Opening {
             superblock,
             next_msn,
             background: config.background,
+            access: Access::Write,
             checkpoint_every: config.checkpoint_every(),
             idle_share: config.idle_share,
             lock,
         }))
     }
 
-    /// Puts the messages of one log file into the trees.
-    fn replay(&self, file: &ReadFile) -> Result<()> {
+    /// Puts the messages of one log file into generations, which `put_away` takes when they are
+    /// full or nothing more comes.
+    fn replay(
+        &self,
+        file: &ReadFile,
+        put_away: &mut dyn FnMut(Generation) -> Result<()>,
+    ) -> Result<()> {
         let mut generation = self.fresh();
         let loaded = file.load(&**self.table.storage())?;
         for group in loaded.groups() {
             let group = group.map_err(|broken| broken.within(file.name(), 0))?;
             if generation.is_full(&self.table) {
-                self.spill(generation)?;
+                put_away(generation)?;
                 generation = self.fresh();
             }
             let msn = group.head.first_msn;
@@ -179,7 +190,7 @@ impl Opening {
                 self.views.advance(newest);
             }
         }
-        self.spill(generation)
+        put_away(generation)
     }
 
     fn fresh(&self) -> Generation {
@@ -261,8 +272,8 @@ impl Opening {
 
 fn pool_for(config: &Config) -> Result<Option<EncoderPool>> {
     let threads = match config.background {
-        Background::Threads(count) => count,
-        Background::Manual => 0,
+        Background::Threads(count) if config.may_write() => count,
+        Background::Threads(_) | Background::Manual => 0,
     };
     encoder_pool(threads).map_err(|error| {
         let reason = format!("a thread could not be started: {error}");

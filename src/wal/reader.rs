@@ -32,6 +32,11 @@ impl ReadFile {
         self.has_groups
     }
 
+    /// How much of it there is to be read.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.end as u64
+    }
+
     /// Its name, for errors.
     pub(crate) fn name(&self) -> &str {
         &self.name

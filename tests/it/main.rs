@@ -11,6 +11,7 @@ mod hostile;
 mod messages;
 mod model;
 mod movement;
+mod read_only;
 mod refusals;
 mod scenarios;
 mod sim;
