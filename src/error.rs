@@ -46,6 +46,13 @@ pub(crate) enum Kind {
         source: std::io::Error,
     },
     NotADatabase(String),
+    /// A copy's folder holds something.
+    NotEmpty(String),
+    /// A copy could not be written.
+    Copy {
+        folder: String,
+        cause: Fault,
+    },
     NoDatabase(String),
     KeyTooLarge(usize),
     ValueTooLarge {
@@ -80,15 +87,35 @@ pub(crate) enum Kind {
     /// A change of a database that was opened for reading alone.
     ReadOnly,
     /// What would have to be replayed is more than a reader keeps in memory.
-    NeedsRecovery {
-        folder: String,
-        log_bytes: u64,
-        most: u64,
-    },
+    NeedsRecovery(LargeLog),
     /// Background work is asked for while it is paused.
     Paused,
     Panicked(String),
     Verify(String),
+}
+
+const READ_ONLY: &str =
+    "the database was opened read-only and takes no changes; open it for writing";
+
+/// A log that is too large for a reader.
+#[derive(Debug)]
+pub(crate) struct LargeLog {
+    pub(crate) folder: String,
+    pub(crate) bytes: u64,
+    /// So much memory its replay may take.
+    pub(crate) most: u64,
+}
+
+impl fmt::Display for LargeLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LargeLog { folder, bytes, most } = self;
+        write!(
+            f,
+            "the database {folder} was not closed, and replaying its log of {bytes} bytes takes \
+             more than the {most} bytes that a reader has for it; open it once for writing, or \
+             give it a larger cache"
+        )
+    }
 }
 
 impl Error {
@@ -121,7 +148,11 @@ impl Error {
     /// Whether nothing happened and the same call may work later: the disk was full, or another
     /// process had the database.
     pub fn is_retryable(&self) -> bool {
-        let full = self.fault().is_some_and(Fault::is_retryable);
+        let target = match &*self.0 {
+            Kind::Copy { cause, .. } => Some(cause),
+            _ => None,
+        };
+        let full = self.fault().or(target).is_some_and(Fault::is_retryable);
         full || matches!(&*self.0, Kind::Locked { .. })
     }
 
@@ -151,7 +182,7 @@ impl Error {
     /// Whether a database cannot be opened for reading alone because its log is too large to be
     /// replayed in memory: opening it once for writing makes it readable.
     pub fn is_needs_recovery(&self) -> bool {
-        matches!(&*self.0, Kind::NeedsRecovery { .. })
+        matches!(&*self.0, Kind::NeedsRecovery(_))
     }
 
     /// Whether another process (or another handle of this one) holds the database.
@@ -179,6 +210,12 @@ impl fmt::Display for Error {
                 f,
                 "{folder} is no sapwood database: it holds other files and no block file; name an empty or a new folder"
             ),
+            Kind::NotEmpty(folder) => {
+                write!(f, "{folder} is not empty; name an empty or a new folder to write to")
+            }
+            Kind::Copy { folder, cause } => {
+                write!(f, "the copy in {folder} could not be made: {cause}")
+            }
             Kind::NoDatabase(folder) => write!(f, "there is no database in {folder}"),
             Kind::KeyTooLarge(bytes) => {
                 let most = sapwood_serialize::KEY_BYTES_MAX;
@@ -212,15 +249,8 @@ impl fmt::Display for Error {
                 write!(f, "the option {option} is refused: {reason}")
             }
             Kind::Closed => f.write_str("the database is closed"),
-            Kind::ReadOnly => f.write_str(
-                "the database was opened read-only and takes no changes; open it for writing",
-            ),
-            Kind::NeedsRecovery { folder, log_bytes, most } => write!(
-                f,
-                "the database {folder} was not closed, and replaying its log of {log_bytes} bytes \
-                 takes more than the {most} bytes that reading it may; open it once for writing, \
-                 or give it a larger cache"
-            ),
+            Kind::ReadOnly => f.write_str(READ_ONLY),
+            Kind::NeedsRecovery(log) => log.fmt(f),
             Kind::Paused => f.write_str("background work is paused; resume the daemon first"),
             Kind::Panicked(what) => write!(
                 f,
@@ -242,6 +272,7 @@ impl std::error::Error for Error {
         match &*self.0 {
             Kind::Fault(fault) | Kind::Indeterminate(fault) => fault.source(),
             Kind::Superblock { cause, .. } => Some(cause),
+            Kind::Copy { cause, .. } => cause.source(),
             Kind::Open { source, .. } => Some(source),
             Kind::Merge { cause, .. } => Some(cause),
             _ => None,

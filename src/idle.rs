@@ -72,7 +72,8 @@ impl Idle {
         self.drains.load(Ordering::Acquire) > 0
     }
 
-    fn enter(&self) -> Counted<'_> {
+    /// Notes a caller at work, until the returned value is dropped; who closes waits for it.
+    pub(crate) fn enter(&self) -> Counted<'_> {
         Counted::enter(&self.users)
     }
 
@@ -90,7 +91,7 @@ impl Idle {
 }
 
 /// While it lives, a count is one higher.
-struct Counted<'a>(&'a AtomicUsize);
+pub(crate) struct Counted<'a>(&'a AtomicUsize);
 
 impl Counted<'_> {
     fn enter(count: &AtomicUsize) -> Counted<'_> {

@@ -39,6 +39,7 @@ mod batch;
 mod catalog;
 mod commit;
 mod config;
+mod copy;
 mod daemon;
 mod database;
 mod dump;

@@ -16,7 +16,7 @@ use sapwood_serialize::{Storage, StorageLock, Superblock};
 use super::{Opening, check_folder, open_or_create};
 use crate::config::{Background, Config};
 use crate::engine::{Access, Engine, Parts};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, LargeLog, Result};
 use crate::generation::Generation;
 use crate::view::View;
 use crate::wal::{Log, LogStart, ReadFile, ReadLog, read_log};
@@ -62,8 +62,8 @@ impl Opening {
 
     fn needs_recovery(&self, log: &ReadLog, most: u64) -> Error {
         let folder = self.table.storage().describe();
-        let log_bytes = log.files.iter().map(ReadFile::bytes).sum();
-        Error::new(Kind::NeedsRecovery { folder, log_bytes, most })
+        let bytes = log.files.iter().map(ReadFile::bytes).sum();
+        Error::new(Kind::NeedsRecovery(LargeLog { folder, bytes, most }))
     }
 
     /// An engine that can only read.

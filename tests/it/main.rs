@@ -5,6 +5,7 @@
 mod basics;
 #[cfg(feature = "cli")]
 mod cli;
+mod copy;
 mod crash;
 mod faults;
 mod hostile;

@@ -18,7 +18,7 @@ pub use memory::MemoryStorage;
 pub use read_only::ReadOnlyStorage;
 
 /// The file that carries the lock, and the name of its holder.
-const LOCK_NAME: &str = "lock";
+pub const LOCK_NAME: &str = "lock";
 
 /// Who holds the lock when readers do.
 const READERS: &str = "somebody who only reads it";

@@ -38,6 +38,7 @@ pub enum Command {
     Stats(crate::stats::Stats),
     Verify(crate::verify::Verify),
     Checkpoint(crate::checkpoint::Checkpoint),
+    Copy(crate::copy::Copy),
     Dump(crate::dump::Dump),
     Draw(crate::draw::Draw),
     Demo(crate::demo::Demo),

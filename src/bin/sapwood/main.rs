@@ -10,6 +10,7 @@
 
 mod args;
 mod checkpoint;
+mod copy;
 mod delete;
 mod demo;
 mod draw;
@@ -52,6 +53,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Stats(stats) => stats.run(),
         Command::Verify(verify) => verify.run(),
         Command::Checkpoint(checkpoint) => checkpoint.run(),
+        Command::Copy(copy) => copy.run(),
         Command::Dump(dump) => dump.run(),
         Command::Draw(draw) => draw.run(),
         Command::Demo(demo) => demo.run(),

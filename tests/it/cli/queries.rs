@@ -147,3 +147,15 @@ fn help_and_version_are_printed() {
     assert_eq!(version.stdout, format!("sapwood {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
     assert!(!folder.db.exists());
 }
+
+#[test]
+fn a_copy_holds_what_the_original_holds() {
+    let folder = Folder::loaded(b"a\t1\nb\t2\n");
+    let copy = folder.db.with_file_name("copy");
+    let copy = copy.to_str().unwrap();
+    assert_eq!(folder.printed(&["copy", "DB", copy]), b"");
+    assert_eq!(folder.printed(&["scan", copy]), b"a\t1\nb\t2\n");
+    let (exit, sentence) = folder.failure(&["copy", "DB", copy]);
+    assert!(exit == 4 && sentence.starts_with(&format!("{copy} is not empty; ")), "{sentence}");
+    assert_eq!(folder.failure(&["copy", "DB"]).0, 2);
+}
