@@ -49,6 +49,7 @@ mod generation;
 mod idle;
 mod iter;
 mod keys;
+mod len;
 mod memtable;
 pub mod merge;
 mod read;
