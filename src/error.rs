@@ -92,6 +92,11 @@ pub(crate) enum Kind {
     Paused,
     Panicked(String),
     Verify(String),
+    /// A database of which nothing can be found any more.
+    Lost {
+        folder: String,
+        reason: String,
+    },
 }
 
 const READ_ONLY: &str =
@@ -142,7 +147,7 @@ impl Error {
             &*self.0,
             Kind::Superblock { cause: SuperblockError::Corrupt(_) | SuperblockError::NotOurs, .. }
         );
-        corrupt || superblock || matches!(&*self.0, Kind::Verify(_))
+        corrupt || superblock || matches!(&*self.0, Kind::Verify(_) | Kind::Lost { .. })
     }
 
     /// Whether nothing happened and the same call may work later: the disk was full, or another
@@ -257,6 +262,9 @@ impl fmt::Display for Error {
                 "a background job panicked ({what}); the database takes no more writes, reopen it"
             ),
             Kind::Verify(what) => write!(f, "the database is damaged: {what}"),
+            Kind::Lost { folder, reason } => {
+                write!(f, "nothing can be salvaged from {folder}: {reason}")
+            }
         }
     }
 }
@@ -304,6 +312,22 @@ impl Error {
                 let file = sapwood_cachetable::BLOCK_FILE.to_owned();
                 Error::new(Kind::Superblock { file, cause })
             }
+        }
+    }
+
+    /// The key that could not be merged, if it was that.
+    pub(crate) fn unmerged_key(&self) -> Option<&[u8]> {
+        match &*self.0 {
+            Kind::Merge { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with the bytes, if it was that.
+    pub(crate) fn corruption(&self) -> Option<&Corruption> {
+        match self.fault() {
+            Some(Fault::Corrupt(corruption)) => Some(corruption),
+            _ => None,
         }
     }
 

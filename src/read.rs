@@ -37,6 +37,31 @@ pub(crate) fn get(
     key: &[u8],
     msn: Msn,
 ) -> Result<Option<Slice>> {
+    let operator = view.forest.trees.get(&tree).and_then(|known| known.operator.as_ref());
+    search(table, view, tree, key, msn)?.finish(operator)
+}
+
+/// What a reader at `msn` sees of `key` before merging: the value, and the operands on top of it,
+/// oldest first.
+pub(crate) fn unmerged(
+    table: &Cachetable,
+    view: &View,
+    tree: TreeId,
+    key: &[u8],
+    msn: Msn,
+) -> Result<(Option<Slice>, Vec<Slice>)> {
+    let mut found = search(table, view, tree, key, msn)?;
+    found.operands.reverse();
+    Ok((found.base, found.operands))
+}
+
+fn search<'k>(
+    table: &Cachetable,
+    view: &View,
+    tree: TreeId,
+    key: &'k [u8],
+    msn: Msn,
+) -> Result<Search<'k>> {
     let mut search = Search { key, msn, operands: Vec::new(), base: None };
     let known = view.forest.trees.get(&tree);
     let mut memtables = view.generations().map(|generation| &generation.memtable);
@@ -45,7 +70,7 @@ pub(crate) fn get(
     {
         search.descend(table, known)?;
     }
-    search.finish(known.and_then(|known| known.operator.as_ref()))
+    Ok(search)
 }
 
 /// Whether older versions matter.

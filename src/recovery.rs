@@ -18,7 +18,7 @@ use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::ledger::{Change, ViewToken};
 use sapwood_cachetable::{Cachetable, Captured, EncoderPool, Fault, Flip, encoder_pool};
-use sapwood_flusher::{Forest, Mover, Outcome, Views};
+use sapwood_flusher::{Forest, Limits, Mover, Outcome, Views};
 use sapwood_serialize::catalog_image::{CatalogTree, decode_catalog};
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
@@ -77,9 +77,9 @@ fn may_create(storage: &dyn Storage, config: &Config, names: &[String]) -> Resul
 }
 
 /// A database between being read and being an engine.
-struct Opening {
-    table: Arc<Cachetable>,
-    views: Arc<ViewCell>,
+pub(crate) struct Opening {
+    pub(crate) table: Arc<Cachetable>,
+    pub(crate) views: Arc<ViewCell>,
     mover: Mover,
 }
 
@@ -97,14 +97,24 @@ impl Opening {
         let table = Arc::new(table);
         let token = table.ledger().publish(Change::default());
         let forest = read_forest(&table, block_file, token)?;
+        Ok(Opening::over(table, forest, &superblock, config.limits))
+    }
+
+    /// What is known of the trees of a checkpoint, before its log is replayed.
+    pub(crate) fn over(
+        table: Arc<Cachetable>,
+        forest: Forest,
+        superblock: &Superblock,
+        limits: Limits,
+    ) -> Opening {
         let active = Generation::new(superblock.first_generation, superblock.next_msn, &table);
         let (forest, active) = (Arc::new(forest), Arc::new(active));
         let visible = Msn::from_raw(superblock.next_msn.to_raw().saturating_sub(1));
         let views = ViewCell::new(View { forest, sealed: Vec::new(), active }, visible);
         let views = Arc::new(views);
         let shown: Arc<dyn Views> = views.clone();
-        let mover = Mover::new(table.clone(), shown, config.limits);
-        Ok(Opening { table, views, mover })
+        let mover = Mover::new(table.clone(), shown, limits);
+        Opening { table, views, mover }
     }
 
     fn finish(
@@ -167,12 +177,23 @@ impl Opening {
         put_away: &mut dyn FnMut(Generation) -> Result<()>,
     ) -> Result<()> {
         let mut generation = self.fresh();
+        self.replay_groups(file, &mut generation, put_away)?;
+        put_away(generation)
+    }
+
+    /// The same, save that the last generation is left to the caller, also when something is
+    /// broken.
+    fn replay_groups(
+        &self,
+        file: &ReadFile,
+        generation: &mut Generation,
+        put_away: &mut dyn FnMut(Generation) -> Result<()>,
+    ) -> Result<()> {
         let loaded = file.load(&**self.table.storage())?;
         for group in loaded.groups() {
             let group = group.map_err(|broken| broken.within(file.name(), 0))?;
             if generation.is_full(&self.table) {
-                put_away(generation)?;
-                generation = self.fresh();
+                put_away(std::mem::replace(generation, self.fresh()))?;
             }
             let msn = group.head.first_msn;
             if msn <= self.views.visible() || msn.to_raw() >= 1 << 60 {
@@ -190,7 +211,7 @@ impl Opening {
                 self.views.advance(newest);
             }
         }
-        put_away(generation)
+        Ok(())
     }
 
     fn fresh(&self) -> Generation {
@@ -299,11 +320,14 @@ fn read_forest(
     for tree in &trees {
         table.check_owned(&mut tree.top.segments()).map_err(within)?;
     }
-    let with_operator = |tree: CatalogTree| {
-        let operator = tree.options.operator.as_ref().and_then(merge::built_in);
-        let operator = operator.map(|operator| operator.limited_to(value_bytes_max(table)));
-        (tree.id, CatalogTree { operator, ..tree })
-    };
-    let trees = trees.into_iter().map(with_operator).collect();
+    let most = value_bytes_max(table);
+    let trees = trees.into_iter().map(|tree| (tree.id, with_built_in(tree, most))).collect();
     Ok(Forest { trees, next_tree, token })
+}
+
+/// A tree as it was read, with its operator if that is a built-in one.
+pub(crate) fn with_built_in(tree: CatalogTree, value_bytes_max: usize) -> CatalogTree {
+    let operator = tree.options.operator.as_ref().and_then(merge::built_in);
+    let operator = operator.map(|operator| operator.limited_to(value_bytes_max));
+    CatalogTree { operator, ..tree }
 }

@@ -11,7 +11,7 @@ mod writer;
 
 use sapwood_serialize::GenerationId;
 
-pub(crate) use reader::{ReadFile, ReadLog, read_log};
+pub(crate) use reader::{ReadFile, ReadLog, read_log, read_log_so_far};
 pub(crate) use writer::{Log, LogStart, remove_before};
 
 const PREFIX: &str = "wal-";

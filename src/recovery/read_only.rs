@@ -37,7 +37,7 @@ pub(super) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine>
 
 impl Opening {
     /// Replays the log into generations that stay in memory, of `most` bytes together.
-    pub(super) fn replay_into_memory(&self, log: &ReadLog, most: u64) -> Result<()> {
+    fn replay_into_memory(&self, log: &ReadLog, most: u64) -> Result<()> {
         let mut sealed = Vec::new();
         let mut keep = |generation: Generation| {
             if self.table.meters().memtables.bytes() > most {
@@ -52,12 +52,39 @@ impl Opening {
         for file in &log.files {
             self.replay(file, &mut keep)?;
         }
+        self.store_sealed(sealed);
+        Ok(())
+    }
+
+    /// Replays the log into memory, however much it is, up to the first group that cannot be.
+    pub(crate) fn replay_what_can_be(&self, log: &ReadLog) -> Result<()> {
+        let mut sealed = Vec::new();
+        let mut keep = |generation: Generation| {
+            generation.seal(self.views.visible());
+            sealed.push(Arc::new(generation));
+        };
+        let mut replayed = Ok(());
+        for file in &log.files {
+            let mut generation = self.fresh();
+            replayed = self.replay_groups(file, &mut generation, &mut |full| {
+                keep(full);
+                Ok(())
+            });
+            keep(generation);
+            if replayed.is_err() {
+                break;
+            }
+        }
+        self.store_sealed(sealed);
+        replayed
+    }
+
+    fn store_sealed(&self, sealed: Vec<Arc<Generation>>) {
         let (forest, active) = {
             let view = self.views.load();
             (view.forest.clone(), view.active.clone())
         };
         drop(self.views.store(View { forest, sealed, active }));
-        Ok(())
     }
 
     fn needs_recovery(&self, log: &ReadLog, most: u64) -> Error {

@@ -14,6 +14,7 @@ mod model;
 mod movement;
 mod read_only;
 mod refusals;
+mod salvage;
 mod scenarios;
 mod sim;
 mod step_points;

@@ -39,6 +39,7 @@ pub enum Command {
     Verify(crate::verify::Verify),
     Checkpoint(crate::checkpoint::Checkpoint),
     Copy(crate::copy::Copy),
+    Salvage(crate::salvage::Salvage),
     Dump(crate::dump::Dump),
     Draw(crate::draw::Draw),
     Demo(crate::demo::Demo),

@@ -22,6 +22,7 @@ mod lines;
 mod load;
 mod output;
 mod put;
+mod salvage;
 mod scan;
 mod shape_text;
 mod stats;
@@ -54,6 +55,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Verify(verify) => verify.run(),
         Command::Checkpoint(checkpoint) => checkpoint.run(),
         Command::Copy(copy) => copy.run(),
+        Command::Salvage(salvage) => salvage.run(),
         Command::Dump(dump) => dump.run(),
         Command::Draw(draw) => draw.run(),
         Command::Demo(demo) => demo.run(),
