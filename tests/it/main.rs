@@ -8,6 +8,7 @@ mod cli;
 mod copy;
 mod crash;
 mod faults;
+mod golden;
 mod hostile;
 mod messages;
 mod model;
