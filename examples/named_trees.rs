@@ -4,6 +4,7 @@
 
 use sapwood::{Compression, Config, Result, TreeConfig};
 
+/// Takes trees through their lives.
 pub fn main() -> Result<()> {
     let db = Config::in_memory().open()?;
 

@@ -49,13 +49,18 @@ pub struct Config {
     pub(crate) idle_share: u8,
     pub(crate) step_hook: Option<StepHook>,
     pub(crate) limits: Limits,
-    create: Create,
+    access: Access,
 }
 
+/// What may be done to the folder.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Create {
-    IfAbsent,
-    Never,
+enum Access {
+    /// A missing database is made.
+    Create,
+    /// A missing database is an error.
+    Write,
+    /// The same, and nothing is written.
+    Read,
 }
 
 impl Config {
@@ -83,7 +88,7 @@ impl Config {
             idle_share: 50,
             step_hook: None,
             limits: Limits::default(),
-            create: Create::IfAbsent,
+            access: Access::Create,
         }
     }
 
@@ -128,7 +133,45 @@ impl Config {
     /// Opens only what is there: a missing database is an error instead of a new one.
     #[must_use]
     pub fn existing(mut self) -> Config {
-        self.create = Create::Never;
+        if self.access == Access::Create {
+            self.access = Access::Write;
+        }
+        self
+    }
+
+    /// Opens only what is there, and only for reading: nothing is written to any file, nor by
+    /// closing, and every change is refused ([`Error::is_read_only`](crate::Error::is_read_only)).
+    /// Any number of readers can have a database open at once; they and a writer exclude each
+    /// other.
+    ///
+    /// Files and folder need no write permission. Where the folder has no lock file and none can be
+    /// made, nothing is locked: see to it that nobody writes there meanwhile.
+    ///
+    /// A database that was closed is opened as it is. One that was not has a log, which is replayed
+    /// into memory on each opening; it may fill half the cache, else the database has to be opened
+    /// for writing once ([`Error::is_needs_recovery`](crate::Error::is_needs_recovery)). No thread
+    /// runs in the background.
+    ///
+    /// ```
+    /// # fn main() -> sapwood::Result<()> {
+    /// # use sapwood::Config;
+    /// # let folder = std::env::temp_dir().join(format!("sapwood-read-{}", std::process::id()));
+    /// let db = Config::new(&folder).open()?;
+    /// db.tree("rings")?.insert("2026", "narrow")?;
+    /// db.close()?;
+    ///
+    /// let db = Config::new(&folder).read_only().open()?;
+    /// let rings = db.tree("rings")?; // an error if there is none
+    /// assert!(rings.contains_key("2026")?);
+    /// assert!(rings.remove("2026").unwrap_err().is_read_only());
+    /// # drop((rings, db));
+    /// # std::fs::remove_dir_all(&folder).ok();
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn read_only(mut self) -> Config {
+        self.access = Access::Read;
         self
     }
 
@@ -161,7 +204,8 @@ impl Config {
     ///
     /// # Errors
     /// When an option is refused, the folder cannot be used, another process has it, its files are
-    /// not a database's, are of a newer format or damaged.
+    /// not a database's, are of a newer format or damaged; when it is opened for reading alone and
+    /// its log is too large for that.
     pub fn open(self) -> Result<Database> {
         self.check()?;
         let storage = self.storage()?;
@@ -194,16 +238,20 @@ impl Config {
             Place::Storage(storage) => return Ok(storage.clone()),
             Place::Folder(folder) => folder,
         };
-        let opened = match self.create {
-            Create::IfAbsent => FileStorage::open(folder),
-            Create::Never => FileStorage::open_existing(folder),
+        let opened = match self.access {
+            Access::Create => FileStorage::open(folder),
+            Access::Write | Access::Read => FileStorage::open_existing(folder),
         };
         let failed = |source| Kind::Open { folder: folder.display().to_string(), source };
         Ok(Arc::new(opened.map_err(|source| Error::new(failed(source)))?))
     }
 
     pub(crate) fn may_create(&self) -> bool {
-        self.create == Create::IfAbsent
+        self.access == Access::Create
+    }
+
+    pub(crate) fn may_write(&self) -> bool {
+        self.access != Access::Read
     }
 
     pub(crate) fn checkpoint_every(&self) -> u64 {

@@ -56,7 +56,7 @@ impl Database {
 
     pub(crate) fn open_on(storage: Arc<dyn Storage>, config: &Config) -> Result<Database> {
         let engine = Arc::new(recovery::open(storage, config)?);
-        let threads = match config.background {
+        let threads = match engine.background {
             Background::Manual => None,
             Background::Threads(count) => Some(Threads::start(&engine, count)?),
         };
@@ -74,7 +74,8 @@ impl Database {
     /// The tree `name`, created when absent. Creating is logged like a buffered write.
     ///
     /// # Errors
-    /// When the name is empty, longer than 255 bytes, or the creation cannot be logged.
+    /// When the name is empty, longer than 255 bytes, or the creation cannot be logged; when there
+    /// is no such tree in a database that was opened read-only.
     pub fn tree(&self, name: &str) -> Result<Tree> {
         self.tree_with(name, |config| config)
     }
@@ -112,6 +113,9 @@ impl Database {
         let _alone = self.0.cataloging.lock();
         let tree = match self.find_tree_like(name, &config)? {
             Some(tree) => tree,
+            None if self.engine().is_read_only() => {
+                return Err(Error::new(Kind::NoSuchTree(name.to_owned())));
+            }
             None => self.create_tree(name, &config)?,
         };
         if let Some(operator) = &config.operator {
@@ -273,9 +277,10 @@ impl Database {
     /// in a large file, the file is shortened.
     ///
     /// # Errors
-    /// When the disk is full (the previous checkpoint stays), or a write or sync fails.
+    /// When the disk is full (the previous checkpoint stays), a write or sync fails, or the
+    /// database was opened read-only.
     pub fn checkpoint(&self) -> Result<()> {
-        self.engine().check_open()?;
+        self.engine().check_writable()?;
         self.engine().spill_all()?;
         self.engine().let_go()?;
         Ok(self.engine().checkpoint_step(Session::Open)?)

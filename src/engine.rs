@@ -45,6 +45,7 @@ pub(crate) struct Engine {
     pub(crate) mover: Mover,
     pub(crate) log: Log,
     pub(crate) background: Background,
+    access: Access,
     checkpoint_every: u64,
     // Synchronised by themselves.
     pub(crate) line: Line,
@@ -77,6 +78,15 @@ pub(crate) struct Engine {
     lock: Mutex<Option<Box<dyn StorageLock>>>,
 }
 
+/// What an engine may do to its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everything.
+    Write,
+    /// Nothing but reading them.
+    Read,
+}
+
 /// What an engine is made of.
 pub(crate) struct Parts {
     pub(crate) table: Arc<Cachetable>,
@@ -86,6 +96,7 @@ pub(crate) struct Parts {
     pub(crate) superblock: Superblock,
     pub(crate) next_msn: Msn,
     pub(crate) background: Background,
+    pub(crate) access: Access,
     pub(crate) checkpoint_every: u64,
     pub(crate) idle_share: u8,
     pub(crate) lock: Box<dyn StorageLock>,
@@ -99,6 +110,7 @@ impl Engine {
             mover: parts.mover,
             log: parts.log,
             background: parts.background,
+            access: parts.access,
             checkpoint_every: parts.checkpoint_every,
             line: Line::new(parts.next_msn),
             throttle: Throttle::default(),
@@ -130,6 +142,17 @@ impl Engine {
             Some(what) => Err(Error::new(Kind::Panicked(what.clone()))),
             None => Ok(()),
         }
+    }
+
+    /// Whether it was opened for reading alone.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.access == Access::Read
+    }
+
+    /// Refuses changes where only reading is allowed.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.is_read_only() { Err(Error::new(Kind::ReadOnly)) } else { Ok(()) }
     }
 
     /// A background job has panicked: nothing can be trusted to go on.
@@ -241,7 +264,8 @@ impl Engine {
         // A drain goes from the top down; whoever flushed into a leaf before it would make that
         // leaf be rewritten twice.
         let is_held = self.is_held() || self.idle.is_draining();
-        if self.is_paused() || (is_held && self.pressure() < 0.5) {
+        let rests = self.is_paused() || (is_held && self.pressure() < 0.5);
+        if rests || self.is_read_only() {
             return Ok(Outcome::Nothing);
         }
         if self.log.lacks_next() {
@@ -446,7 +470,7 @@ impl Engine {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let closed = self.close_files();
+        let closed = if self.is_read_only() { Ok(()) } else { self.close_files() };
         self.tickets.tell(self);
         drop(self.lock.lock().take());
         Ok(closed?)

@@ -48,6 +48,13 @@ pub(crate) enum Kind {
         source: std::io::Error,
     },
     NotADatabase(String),
+    /// A copy's folder holds something.
+    NotEmpty(String),
+    /// A copy could not be written.
+    Copy {
+        folder: String,
+        cause: Fault,
+    },
     NoDatabase(String),
     KeyTooLarge(usize),
     ValueTooLarge {
@@ -116,10 +123,43 @@ pub(crate) enum Kind {
         reason: String,
     },
     Closed,
+    /// A change of a database that was opened for reading alone.
+    ReadOnly,
+    /// What would have to be replayed is more than a reader keeps in memory.
+    NeedsRecovery(LargeLog),
     /// Background work is asked for while it is paused.
     Paused,
     Panicked(String),
     Verify(String),
+    /// A database of which nothing can be found any more.
+    Lost {
+        folder: String,
+        reason: String,
+    },
+}
+
+const READ_ONLY: &str =
+    "the database was opened read-only and takes no changes; open it for writing";
+
+/// A log that is too large for a reader.
+#[derive(Debug)]
+pub(crate) struct LargeLog {
+    pub(crate) folder: String,
+    pub(crate) bytes: u64,
+    /// So much memory its replay may take.
+    pub(crate) most: u64,
+}
+
+impl fmt::Display for LargeLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LargeLog { folder, bytes, most } = self;
+        write!(
+            f,
+            "the database {folder} was not closed, and replaying its log of {bytes} bytes takes \
+             more than the {most} bytes that a reader has for it; open it once for writing, or \
+             give it a larger cache"
+        )
+    }
 }
 
 /// Which part of a row is meant.
@@ -174,13 +214,17 @@ impl Error {
             &*self.0,
             Kind::Superblock { cause: SuperblockError::Corrupt(_) | SuperblockError::NotOurs, .. }
         );
-        corrupt || superblock || matches!(&*self.0, Kind::Verify(_))
+        corrupt || superblock || matches!(&*self.0, Kind::Verify(_) | Kind::Lost { .. })
     }
 
     /// Whether nothing happened and the same may work later: the disk was full, another process had
     /// the database, or a transaction lost against another one and can be run again.
     pub fn is_retryable(&self) -> bool {
-        let full = self.fault().is_some_and(Fault::is_retryable);
+        let target = match &*self.0 {
+            Kind::Copy { cause, .. } => Some(cause),
+            _ => None,
+        };
+        let full = self.fault().or(target).is_some_and(Fault::is_retryable);
         full || matches!(&*self.0, Kind::Locked { .. } | Kind::Conflict { .. })
     }
 
@@ -205,6 +249,18 @@ impl Error {
     /// which it is read: only this row is concerned, and the untyped tree still reads it.
     pub fn is_decode(&self) -> bool {
         matches!(&*self.0, Kind::Decode { .. })
+    }
+
+    /// Whether a change was asked of a database that was opened for reading alone
+    /// ([`Config::read_only`](crate::Config::read_only)).
+    pub fn is_read_only(&self) -> bool {
+        matches!(&*self.0, Kind::ReadOnly)
+    }
+
+    /// Whether a database cannot be opened for reading alone because its log is too large to be
+    /// replayed in memory: opening it once for writing makes it readable.
+    pub fn is_needs_recovery(&self) -> bool {
+        matches!(&*self.0, Kind::NeedsRecovery(_))
     }
 
     /// Whether another process (or another handle of this one) holds the database.
@@ -233,6 +289,12 @@ impl fmt::Display for Error {
                 f,
                 "{folder} is no sapwood database: it holds other files and no block file; name an empty or a new folder"
             ),
+            Kind::NotEmpty(folder) => {
+                write!(f, "{folder} is not empty; name an empty or a new folder to write to")
+            }
+            Kind::Copy { folder, cause } => {
+                write!(f, "the copy in {folder} could not be made: {cause}")
+            }
             Kind::NoDatabase(folder) => write!(f, "there is no database in {folder}"),
             Kind::KeyTooLarge(bytes) => {
                 let most = sapwood_serialize::KEY_BYTES_MAX;
@@ -305,12 +367,17 @@ impl fmt::Display for Error {
                 write!(f, "the option {option} is refused: {reason}")
             }
             Kind::Closed => f.write_str("the database is closed"),
+            Kind::ReadOnly => f.write_str(READ_ONLY),
+            Kind::NeedsRecovery(log) => log.fmt(f),
             Kind::Paused => f.write_str("background work is paused; resume the daemon first"),
             Kind::Panicked(what) => write!(
                 f,
                 "a background job panicked ({what}); the database takes no more writes, reopen it"
             ),
             Kind::Verify(what) => write!(f, "the database is damaged: {what}"),
+            Kind::Lost { folder, reason } => {
+                write!(f, "nothing can be salvaged from {folder}: {reason}")
+            }
         }
     }
 }
@@ -326,6 +393,7 @@ impl std::error::Error for Error {
         match &*self.0 {
             Kind::Fault(fault) | Kind::Indeterminate(fault) => fault.source(),
             Kind::Superblock { cause, .. } => Some(cause),
+            Kind::Copy { cause, .. } => cause.source(),
             Kind::Open { source, .. } => Some(source),
             Kind::Merge { cause, .. } => Some(cause),
             Kind::Encode { reason, .. } | Kind::Decode { reason, .. } => Some(reason),
@@ -358,6 +426,22 @@ impl Error {
                 let file = sapwood_cachetable::BLOCK_FILE.to_owned();
                 Error::new(Kind::Superblock { file, cause })
             }
+        }
+    }
+
+    /// The key that could not be merged, if it was that.
+    pub(crate) fn unmerged_key(&self) -> Option<&[u8]> {
+        match &*self.0 {
+            Kind::Merge { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with the bytes, if it was that.
+    pub(crate) fn corruption(&self) -> Option<&Corruption> {
+        match self.fault() {
+            Some(Fault::Corrupt(corruption)) => Some(corruption),
+            _ => None,
         }
     }
 

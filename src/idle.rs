@@ -71,7 +71,8 @@ impl Idle {
         self.drains.load(Ordering::Acquire) > 0
     }
 
-    fn enter(&self) -> Counted<'_> {
+    /// Notes a caller at work, until the returned value is dropped; who closes waits for it.
+    pub(crate) fn enter(&self) -> Counted<'_> {
         Counted::enter(&self.users)
     }
 
@@ -89,7 +90,7 @@ impl Idle {
 }
 
 /// While it lives, a count is one higher.
-struct Counted<'a>(&'a AtomicUsize);
+pub(crate) struct Counted<'a>(&'a AtomicUsize);
 
 impl Counted<'_> {
     fn enter(count: &AtomicUsize) -> Counted<'_> {
@@ -108,7 +109,8 @@ impl Engine {
     /// Does a piece of idle work, broken off when a writer comes.
     pub(crate) fn clean_step(&self) -> std::result::Result<Cleaned, Fault> {
         let is_held = self.is_paused() || self.is_held() || self.idle.is_draining();
-        if self.idle.share == 0 || is_held || self.is_settled_for_now() {
+        let may_not = is_held || self.is_read_only();
+        if self.idle.share == 0 || may_not || self.is_settled_for_now() {
             return Ok(Cleaned::Nothing);
         }
         self.table.poison().check()?;
@@ -209,10 +211,11 @@ impl Engine {
 
     /// Whether all background work is done that can be done now.
     pub(crate) fn is_idle(&self) -> bool {
-        (self.idle.share == 0 || self.is_settled_for_now())
+        let is_done = (self.idle.share == 0 || self.is_settled_for_now())
             && self.mover.waiting() == 0
             && self.mover.running() == 0
-            && self.views.load().sealed.is_empty()
+            && self.views.load().sealed.is_empty();
+        is_done || self.is_read_only()
     }
 
     /// Moves everything that was written before this call and lies within `stretches` into leaves,
@@ -264,7 +267,7 @@ impl Engine {
     }
 
     fn check_may_move(&self) -> Result<()> {
-        self.check_open()?;
+        self.check_writable()?;
         self.table.poison().check()?;
         if self.is_held() { Err(Error::new(Kind::Paused)) } else { Ok(()) }
     }

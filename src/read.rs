@@ -38,18 +38,41 @@ pub(crate) fn get(
     key: &[u8],
     sight: Sight,
 ) -> Result<Option<Slice>> {
+    let operator = layers.tree(tree, sight).and_then(|known| known.operator.as_ref());
+    search(table, layers, tree, key, sight)?.finish(operator)
+}
+
+/// What a reader sees of `key` before merging: the value, and the operands on top of it, oldest
+/// first.
+pub(crate) fn unmerged(
+    table: &Cachetable,
+    layers: &Layers<'_>,
+    tree: TreeId,
+    key: &[u8],
+    sight: Sight,
+) -> Result<(Option<Slice>, Vec<Slice>)> {
+    let mut found = search(table, layers, tree, key, sight)?;
+    found.operands.reverse();
+    Ok((found.base, found.operands))
+}
+
+fn search<'k>(
+    table: &Cachetable,
+    layers: &Layers<'_>,
+    tree: TreeId,
+    key: &'k [u8],
+    sight: Sight,
+) -> Result<Search<'k>> {
     let mut search = Search { key, sight, operands: Vec::new(), base: None };
-    let known = layers.tree(tree, sight);
-    let operator = known.and_then(|known| known.operator.as_ref());
     for (generation, newest) in layers.generations(sight) {
         if search.look_into(table, generation, tree, newest)? == Way::Ends {
-            return search.finish(operator);
+            return Ok(search);
         }
     }
-    if let Some(known) = known {
+    if let Some(known) = layers.tree(tree, sight) {
         search.descend(table, known)?;
     }
-    search.finish(operator)
+    Ok(search)
 }
 
 /// Whether older versions matter.

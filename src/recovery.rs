@@ -10,6 +10,8 @@
 //! off in between. Nothing that was merely read back is trusted as durable: what was replayed is
 //! written again by the checkpoint.
 
+mod read_only;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,8 +19,8 @@ use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::ledger::{Change, ViewToken};
 use sapwood_cachetable::{Cachetable, Captured, EncoderPool, Fault, Flip, Reserved, encoder_pool};
-use sapwood_flusher::{Forest, Mover, Outcome, Views};
-use sapwood_serialize::catalog_image::{CatalogImage, decode_catalog};
+use sapwood_flusher::{Forest, Limits, Mover, Outcome, Views};
+use sapwood_serialize::catalog_image::{CatalogImage, CatalogTree, decode_catalog};
 use sapwood_serialize::segment::Segment;
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
@@ -28,7 +30,7 @@ use sapwood_serialize::{
 use crate::catalog::Catalog;
 use crate::commit::apply_group;
 use crate::config::{Background, Config};
-use crate::engine::{Engine, Parts};
+use crate::engine::{Access, Engine, Parts};
 use crate::error::{Error, Kind, Result};
 use crate::generation::{Generation, Written};
 use crate::merge;
@@ -38,6 +40,9 @@ use crate::wal::{Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_befo
 
 /// Opens the database in `storage`, or makes one.
 pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine> {
+    if !config.may_write() {
+        return read_only::open(storage, config);
+    }
     check_folder(&*storage, config)?;
     let lock = storage.lock().map_err(|error| Error::from_lock(storage.describe(), error))?;
     let block_file = open_or_create(&*storage, config)?;
@@ -75,9 +80,9 @@ fn may_create(storage: &dyn Storage, config: &Config, names: &[String]) -> Resul
 }
 
 /// A database between being read and being an engine.
-struct Opening {
-    table: Arc<Cachetable>,
-    views: Arc<ViewCell>,
+pub(crate) struct Opening {
+    pub(crate) table: Arc<Cachetable>,
+    pub(crate) views: Arc<ViewCell>,
     mover: Mover,
 }
 
@@ -101,14 +106,24 @@ impl Opening {
         let table = Arc::new(table);
         let token = table.ledger().publish(Change::default());
         let forest = read_forest(&table, block_file, token)?;
+        Ok(Opening::over(table, forest, &superblock, config.limits))
+    }
+
+    /// What is known of the trees of a checkpoint, before its log is replayed.
+    pub(crate) fn over(
+        table: Arc<Cachetable>,
+        forest: Forest,
+        superblock: &Superblock,
+        limits: Limits,
+    ) -> Opening {
         let active = Generation::new(superblock.first_generation, superblock.next_msn, &table);
         let (forest, active) = (Arc::new(forest), Arc::new(active));
         let visible = Msn::from_raw(superblock.next_msn.to_raw().saturating_sub(1));
         let views = ViewCell::new(View { forest, sealed: Vec::new(), active }, visible);
         let views = Arc::new(views);
         let shown: Arc<dyn Views> = views.clone();
-        let mover = Mover::new(table.clone(), shown, config.limits);
-        Ok(Opening { table, views, mover })
+        let mover = Mover::new(table.clone(), shown, limits);
+        Opening { table, views, mover }
     }
 
     fn finish(
@@ -120,7 +135,7 @@ impl Opening {
     ) -> Result<Engine> {
         let is_clean = !log.files.iter().any(ReadFile::has_groups);
         for file in &log.files {
-            self.replay(file)?;
+            self.replay(file, &mut |generation| self.spill(generation))?;
         }
         let next_msn = self.views.visible().next();
         let last = log.last_generation.max(superblock.first_generation);
@@ -156,21 +171,38 @@ impl Opening {
             superblock,
             next_msn,
             background: config.background,
+            access: Access::Write,
             checkpoint_every: config.checkpoint_every(),
             idle_share: config.idle_share,
             lock,
         }))
     }
 
-    /// Puts the messages of one log file into the trees.
-    fn replay(&self, file: &ReadFile) -> Result<()> {
+    /// Puts the messages of one log file into generations, which `put_away` takes when they are
+    /// full or nothing more comes.
+    fn replay(
+        &self,
+        file: &ReadFile,
+        put_away: &mut dyn FnMut(Generation) -> Result<()>,
+    ) -> Result<()> {
         let mut generation = self.fresh();
+        self.replay_groups(file, &mut generation, put_away)?;
+        put_away(generation)
+    }
+
+    /// The same, save that the last generation is left to the caller, also when something is
+    /// broken.
+    fn replay_groups(
+        &self,
+        file: &ReadFile,
+        generation: &mut Generation,
+        put_away: &mut dyn FnMut(Generation) -> Result<()>,
+    ) -> Result<()> {
         let loaded = file.load(&**self.table.storage())?;
         for group in loaded.groups() {
             let group = group.map_err(|broken| broken.within(file.name(), 0))?;
             if generation.is_full(&self.table) {
-                self.spill(generation)?;
-                generation = self.fresh();
+                put_away(std::mem::replace(generation, self.fresh()))?;
             }
             let msn = group.head.first_msn;
             if msn <= self.views.visible() || msn.to_raw() >= 1 << 60 {
@@ -178,9 +210,10 @@ impl Opening {
                 return Err(Corruption::new("log group", 0, rule).within(file.name(), 0).into());
             }
             if let Some((numbers, runs)) = runs_in(group.payload) {
-                self.spill(generation)?;
-                self.adopt(msn, numbers, runs).map_err(|fault| within(file, fault))?;
-                generation = self.fresh();
+                put_away(std::mem::replace(generation, self.fresh()))?;
+                let adopted = self.adopt(msn, numbers, runs);
+                put_away(adopted.map_err(|fault| within(file, fault))?)?;
+                *generation = self.fresh();
                 continue;
             }
             let catalog = Catalog { table: &self.table, views: &self.views };
@@ -191,11 +224,16 @@ impl Opening {
                 self.views.advance(newest);
             }
         }
-        self.spill(generation)
+        Ok(())
     }
 
-    /// Puts runs into the trees that a commit has written ahead.
-    fn adopt(&self, first: Msn, numbers: u64, runs: &[u8]) -> std::result::Result<(), Fault> {
+    /// A generation of runs that a commit has written ahead.
+    fn adopt(
+        &self,
+        first: Msn,
+        numbers: u64,
+        runs: &[u8],
+    ) -> std::result::Result<Generation, Fault> {
         let trees = decode_runs(numbers, runs)?;
         let (mut segments, mut runs) = (BTreeMap::new(), BTreeMap::new());
         for (tree, of_tree) in trees {
@@ -213,8 +251,7 @@ impl Opening {
         let reserved = vec![Arc::new(Reserved::new(self.table.clone(), segments))];
         let written = Written { runs, reserved }.renumbered(Sight::OWN_FIRST, first);
         self.views.advance(Msn::from_raw(first.plus(numbers.max(1)).to_raw() - 1));
-        let id = GenerationId::ZERO;
-        self.spill_now(Generation::holding(id, first, &self.table, written))
+        Ok(Generation::holding(GenerationId::ZERO, first, &self.table, written))
     }
 
     fn fresh(&self) -> Generation {
@@ -299,7 +336,10 @@ fn within(file: &ReadFile, fault: Fault) -> Fault {
 }
 
 /// All space that the log names: nothing may be allocated there before it was replayed.
-fn logged_in(storage: &dyn Storage, log: &ReadLog) -> std::result::Result<Logged, Fault> {
+pub(crate) fn logged_in(
+    storage: &dyn Storage,
+    log: &ReadLog,
+) -> std::result::Result<Logged, Fault> {
     let mut all = Logged::default();
     for file in &log.files {
         let logged = file.logged(storage)?;
@@ -311,8 +351,8 @@ fn logged_in(storage: &dyn Storage, log: &ReadLog) -> std::result::Result<Logged
 
 fn pool_for(config: &Config) -> Result<Option<EncoderPool>> {
     let threads = match config.background {
-        Background::Threads(count) => count,
-        Background::Manual => 0,
+        Background::Threads(count) if config.may_write() => count,
+        Background::Threads(_) | Background::Manual => 0,
     };
     encoder_pool(threads).map_err(|error| {
         let reason = format!("a thread could not be started: {error}");
@@ -337,8 +377,14 @@ fn read_forest(
     let dropped = image.dropped.iter_mut().map(|dropped| &mut dropped.tree);
     for tree in image.trees.iter_mut().chain(dropped) {
         table.check_owned(&mut tree.top.segments()).map_err(within)?;
-        let operator = tree.options.operator.as_ref().and_then(merge::built_in);
-        tree.operator = operator.map(|operator| operator.limited_to(value_bytes_max(table)));
+        *tree = with_built_in(tree.clone(), value_bytes_max(table));
     }
     Ok(Forest::new(image, token))
+}
+
+/// A tree as it was read, with its operator if that is a built-in one.
+pub(crate) fn with_built_in(tree: CatalogTree, value_bytes_max: usize) -> CatalogTree {
+    let operator = tree.options.operator.as_ref().and_then(merge::built_in);
+    let operator = operator.map(|operator| operator.limited_to(value_bytes_max));
+    CatalogTree { operator, ..tree }
 }

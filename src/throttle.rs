@@ -72,7 +72,7 @@ const NANOS_PER_BYTE_MAX: f64 = 250.0;
 impl Engine {
     /// Lets a writer of `bytes` in: refuses what can never fit, delays what would be too much.
     pub(crate) fn admit(&self, bytes: u64) -> Result<()> {
-        self.check_open()?;
+        self.check_writable()?;
         self.idle.yield_to_writer();
         let most = self.batch_bytes_max();
         if bytes > most {

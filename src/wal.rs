@@ -11,7 +11,7 @@ mod writer;
 
 use sapwood_serialize::GenerationId;
 
-pub(crate) use reader::{Logged, ReadFile, ReadLog, read_log, runs_in};
+pub(crate) use reader::{Logged, ReadFile, ReadLog, read_log, read_log_so_far, runs_in};
 pub(crate) use writer::{Log, LogStart, remove_before};
 
 const PREFIX: &str = "wal-";

@@ -161,7 +161,8 @@ impl BlockFile {
         })
     }
 
-    fn block_table(&self) -> Result<OrdMap<BlockId, NodePlace>, Fault> {
+    /// Where the nodes lie.
+    pub fn block_table(&self) -> Result<OrdMap<BlockId, NodePlace>, Fault> {
         let Some(place) = self.superblock.block_table else { return Ok(OrdMap::new()) };
         let sealed = self.blob(place)?;
         let entries = decode_block_table(self.superblock.database, &sealed);
@@ -169,7 +170,8 @@ impl BlockFile {
         Ok(entries.into_iter().collect())
     }
 
-    fn space_map(&self, file_bytes: u64) -> Result<UsedSet, Fault> {
+    /// Which extents are in use, of a file with `file_bytes`.
+    pub fn space_map(&self, file_bytes: u64) -> Result<UsedSet, Fault> {
         let Some(place) = self.superblock.space_map else { return Ok(OrdMap::new()) };
         let sealed = self.blob(place)?;
         let within = |broken: Corruption| broken.within(BLOCK_FILE, place.extent.offset);

@@ -131,7 +131,8 @@ impl<'a> RunCursor<'a> {
                 return Ok(inside);
             }
             let (part, next) = (position.part, position.page_index + 1);
-            if next >= position.segment.meta().directory.pages() {
+            let directory = &position.segment.meta().directory;
+            if next >= directory.pages() || !self.is_below_upper(part, directory.fence(next)) {
                 self.position = None;
                 return Ok(false);
             }
@@ -224,7 +225,7 @@ impl<'a> RunCursor<'a> {
         if let Some(page) = index.checked_sub(*start).and_then(|offset| pages.get(offset)) {
             return Ok(page.clone());
         }
-        let (from, to) = self.window_around(segment, index);
+        let (from, to) = self.window_around(part, segment, index);
         let reference = &self.run.segments().get(part).expect("the cursor stands in it").segment;
         let pages = self.table.fetch_pages(reference, segment, from, to, self.ahead.caching)?;
         self.window = (self.window * 2).min(self.ahead.most);
@@ -233,13 +234,21 @@ impl<'a> RunCursor<'a> {
         Ok(page)
     }
 
-    /// Pages around `index`, in the cursor's direction, that are not resident.
-    fn window_around(&self, segment: &ResidentSegment, index: usize) -> (usize, usize) {
+    /// Pages around `index`, in the cursor's direction, that are not resident. Forward, none that
+    /// lies wholly behind the bounds.
+    fn window_around(
+        &self,
+        part: usize,
+        segment: &ResidentSegment,
+        index: usize,
+    ) -> (usize, usize) {
         let absent = |page: &usize| !segment.slot(*page).is_resident();
         match self.direction {
             Direction::Forward => {
                 let end = (index + self.window).min(segment.slots().len());
-                (index, index + (index..end).take_while(absent).count().max(1))
+                let fence = |page: usize| segment.meta().directory.fence(page);
+                let wanted = |page: &usize| absent(page) && self.is_below_upper(part, fence(*page));
+                (index, index + (index..end).take_while(wanted).count().max(1))
             }
             Direction::Backward => {
                 let start = (index + 1).saturating_sub(self.window);

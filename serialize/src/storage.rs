@@ -28,6 +28,12 @@ pub trait Storage: Send + Sync + 'static {
     /// Takes the folder for one writer until the guard is dropped (or the process ends).
     fn lock(&self) -> Result<Box<dyn StorageLock>, LockError>;
 
+    /// Takes the folder for one of any number of readers: no writer gets it meanwhile, and none of
+    /// them while a writer has it. A storage that has no such lock takes the writer's.
+    fn lock_shared(&self) -> Result<Box<dyn StorageLock>, LockError> {
+        self.lock()
+    }
+
     /// Time since some moment in the past; never goes back.
     fn now(&self) -> Duration;
 
@@ -78,7 +84,7 @@ pub trait StorageFile: Send + Sync + 'static {
     fn start_writeback(&self, offset: u64, bytes: u64);
 }
 
-/// Holds a folder for one writer; dropping it lets go.
+/// Holds a folder for one writer, or for one of several readers; dropping it lets go.
 pub trait StorageLock: Send + Sync {}
 
 /// Why a folder could not be taken.

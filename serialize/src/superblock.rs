@@ -173,6 +173,16 @@ pub fn decode_slot(bytes: &[u8]) -> Result<Superblock, SuperblockError> {
     Ok(superblock)
 }
 
+/// What a slot says whose checksum does not hold, for those who check everything that it leads to.
+/// Magic, version and unused bytes are not looked at; `None` when not even the places can be.
+pub fn guess_slot(bytes: &[u8]) -> Option<Superblock> {
+    let mut decoder = Decoder::new(WHAT, bytes);
+    decoder.take(16).ok()?;
+    let superblock = read_numbers(&mut decoder).ok()?;
+    check(&superblock, &decoder).ok()?;
+    Some(superblock)
+}
+
 /// The superblock to open: the newer of the two slots that are valid. A slot of a newer version
 /// refuses even when the other one is valid, because that other one is out of date. When neither is
 /// valid, the error that tells most.
@@ -221,7 +231,15 @@ fn read_fields(decoder: &mut Decoder<'_>) -> Result<Superblock, Corruption> {
     if decoder.u32()? != 0 {
         return Err(decoder.broken("unused bytes are not zero"));
     }
-    let superblock = Superblock {
+    let superblock = read_numbers(decoder)?;
+    if !is_zero(decoder.take(CHECKSUM_OFFSET - decoder.position())?) {
+        return Err(decoder.broken("unused bytes are not zero"));
+    }
+    Ok(superblock)
+}
+
+fn read_numbers(decoder: &mut Decoder<'_>) -> Result<Superblock, Corruption> {
+    Ok(Superblock {
         database: read_database(decoder)?,
         sequence: decoder.u64()?,
         epoch: Epoch::from_raw(decoder.u64()?),
@@ -239,11 +257,7 @@ fn read_fields(decoder: &mut Decoder<'_>) -> Result<Superblock, Corruption> {
         catalog: read_place(decoder)?,
         block_table: read_place(decoder)?,
         space_map: read_place(decoder)?,
-    };
-    if !is_zero(decoder.take(CHECKSUM_OFFSET - decoder.position())?) {
-        return Err(decoder.broken("unused bytes are not zero"));
-    }
-    Ok(superblock)
+    })
 }
 
 fn put_place(out: &mut Vec<u8>, place: Option<BlobPlace>) {
@@ -361,6 +375,22 @@ mod tests {
             block_table: None,
             space_map: place(2),
         }
+    }
+
+    #[test]
+    fn a_damaged_slot_is_guessed_if_its_places_can_be() {
+        let mut bytes = superblock(8).encode();
+        assert_eq!(guess_slot(&bytes), Some(superblock(8)));
+        // Magic, version, padding and checksum.
+        for offset in [0, 9, 12, 3000, SLOT_BYTES - 1] {
+            *bytes.get_mut(offset).unwrap() ^= 1;
+        }
+        assert!(decode_slot(&bytes).is_err());
+        assert_eq!(guess_slot(&bytes), Some(superblock(8)));
+        // The catalog's offset is no longer aligned.
+        *bytes.get_mut(104).unwrap() ^= 1;
+        assert_eq!(guess_slot(&bytes), None);
+        assert_eq!(guess_slot(bytes.get(..100).unwrap()), None);
     }
 
     /// Changes a slot's bytes and seals it again.

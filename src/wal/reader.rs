@@ -16,6 +16,9 @@ use sapwood_serialize::{
 
 use super::{file_name, generation_of};
 
+/// Of a file that was created ahead.
+const EMPTY: &str = "it is empty";
+
 /// One file of the log, as far as it is believed. Its bytes are read again for the replay, so that
 /// only one file is in memory at a time.
 pub(crate) struct ReadFile {
@@ -55,6 +58,11 @@ impl ReadFile {
         logged.extents.sort_unstable_by_key(|(extent, _)| extent.offset);
         logged.extents.dedup();
         Ok(logged)
+    }
+
+    /// How much of it there is to be read.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.end as u64
     }
 
     /// Its name, for errors.
@@ -135,6 +143,33 @@ pub(crate) fn read_log(storage: &dyn Storage, superblock: &Superblock) -> Result
     scan.finish(last_generation)
 }
 
+/// Reads what can be read of the log, and tells what keeps the rest from being read. After a power
+/// cut that may be no more than a torn end.
+pub(crate) fn read_log_so_far(
+    storage: &dyn Storage,
+    superblock: &Superblock,
+) -> Result<(ReadLog, Option<Corruption>), Fault> {
+    let names = storage.list().map_err(|error| Fault::io("listing", "the folder", error))?;
+    let mut scan = Scan::new(superblock);
+    let mut refused = None;
+    let generations = names.iter().filter_map(|name| generation_of(name));
+    for generation in generations.filter(|one| *one >= superblock.first_generation) {
+        let broken = match scan.file(storage, generation) {
+            Ok(()) => continue,
+            Err(Fault::Corrupt(broken)) => broken,
+            Err(_) => Corruption::new("log file", 0, "it cannot be read")
+                .within(&file_name(generation), 0),
+        };
+        scan.stop(broken.clone());
+        refused.get_or_insert(broken);
+    }
+    // What may be a torn end may as well be damage; a file that nobody has written to is neither.
+    let end = scan.stop.clone().filter(|stop| stop.rule != EMPTY);
+    let loss = scan.loss().or(refused).or(end);
+    let last_generation = superblock.first_generation;
+    Ok((ReadLog { files: scan.files, end: scan.end, last_generation }, loss))
+}
+
 /// The state of reading: believed up to `end`, `known` durable.
 struct Scan<'a> {
     superblock: &'a Superblock,
@@ -157,7 +192,7 @@ impl<'a> Scan<'a> {
         let bytes = read_whole(storage, &name)?;
         if bytes.iter().all(|byte| *byte == 0) {
             // Created ahead and never used, or lost with everything behind it.
-            self.stop(Corruption::new("log file", 0, "it is empty").within(&name, 0));
+            self.stop(Corruption::new("log file", 0, EMPTY).within(&name, 0));
             return Ok(());
         }
         let header = match WalHeader::decode(&bytes) {
@@ -268,19 +303,27 @@ impl<'a> Scan<'a> {
     }
 
     fn finish(self, last_generation: GenerationId) -> Result<ReadLog, Fault> {
+        if let Some(loss) = self.loss() {
+            return Err(loss.into());
+        }
+        Ok(ReadLog { files: self.files, end: self.end.max(self.known), last_generation })
+    }
+
+    /// What is missing or damaged of that which was durable.
+    fn loss(&self) -> Option<Corruption> {
         let must_exist = self.superblock.session == Session::Open;
         if must_exist && self.files.is_empty() {
             let rule =
                 "it is missing, or its header is damaged, though the database was not closed";
             let name = file_name(self.superblock.first_generation);
-            return Err(Corruption::new("log file", 0, rule).within(&name, 0).into());
+            return Some(Corruption::new("log file", 0, rule).within(&name, 0));
         }
         if !self.files.is_empty() && self.known > self.end {
             let place =
                 Corruption::new("log", self.end.to_raw(), "it ends before what was durable");
-            return Err(self.stop.unwrap_or(place).into());
+            return Some(self.stop.clone().unwrap_or(place));
         }
-        Ok(ReadLog { files: self.files, end: self.end.max(self.known), last_generation })
+        None
     }
 }
 

@@ -1,6 +1,8 @@
 //! The main job, on a database in memory, in manual mode and with threads.
 
-use sapwood::{Background, Config, Database, Durability};
+use std::sync::Arc;
+
+use sapwood::{Background, Config, Database, Durability, MemoryStorage};
 
 fn tiny() -> Database {
     Config::in_memory().tiny().cache_bytes(256 << 10).background(Background::Manual).open().unwrap()
@@ -114,4 +116,53 @@ fn rows_that_cannot_be_read_end_an_iterator_instead_of_failing_for_ever() {
     assert!(iter.next().unwrap().is_err());
     assert!(iter.next().is_none() && iter.next_back().is_none());
     assert_eq!(tree.iter().count(), 1);
+}
+
+#[test]
+fn rows_are_counted_and_estimated() {
+    let disk = MemoryStorage::new();
+    let config = || {
+        let config = Config::on(Arc::new(disk.clone())).tiny().cache_bytes(256 << 10);
+        config.background(Background::Manual)
+    };
+    let db = config().open().unwrap();
+    let tree = db.tree("t").unwrap();
+    assert_eq!((tree.len().unwrap(), tree.approximate_len().unwrap()), (0, 0));
+    assert!(tree.is_empty().unwrap());
+    for number in 0..20_000u64 {
+        tree.insert(key(number), format!("value {number}")).unwrap();
+    }
+    assert_eq!(tree.len().unwrap(), 20_000);
+    // Every row is new, so that the estimate is exact wherever it waits; but clipped references
+    // only know about.
+    let about = tree.approximate_len().unwrap();
+    assert!((18_000..=22_000).contains(&about), "{about}");
+    for number in 0..19_000u64 {
+        tree.remove(key(number)).unwrap();
+    }
+    assert_eq!(tree.len().unwrap(), 1000);
+    db.daemon().drain().unwrap();
+    assert_eq!((tree.len().unwrap(), tree.approximate_len().unwrap()), (1000, 1000));
+    db.tree("u").unwrap().insert("k", "v").unwrap();
+    assert_eq!(db.approximate_len().unwrap(), 1001);
+    tree.remove_range::<&str>(..).unwrap();
+    assert!(tree.is_empty().unwrap() && tree.len().unwrap() == 0);
+    db.close().unwrap();
+    assert!(tree.approximate_len().unwrap_err().is_fatal() && tree.len().is_err());
+}
+
+#[test]
+fn an_estimate_reads_no_page() {
+    let disk = MemoryStorage::new();
+    let config = || Config::on(Arc::new(disk.clone())).tiny().cache_bytes(256 << 10);
+    let db = config().open().unwrap();
+    let tree = db.tree("t").unwrap();
+    (0..20_000u64).for_each(|number| tree.insert(key(number), "some value").unwrap());
+    db.daemon().drain().unwrap();
+    db.close().unwrap();
+    let db = config().read_only().open().unwrap();
+    assert_eq!(db.tree("t").unwrap().approximate_len().unwrap(), 20_000);
+    assert_eq!(db.stats().pages_read, 0);
+    assert_eq!(db.tree("t").unwrap().len().unwrap(), 20_000);
+    assert!(db.stats().pages_read > 0);
 }

@@ -18,6 +18,7 @@ macro_rules! examples {
 }
 
 examples! {
+    backup_runs: backup at "../../examples/backup.rs",
     ingest_runs: ingest at "../../examples/ingest.rs",
     named_trees_runs: named_trees at "../../examples/named_trees.rs",
     snapshots_runs: snapshots at "../../examples/snapshots.rs",

@@ -5,15 +5,19 @@
 mod basics;
 #[cfg(feature = "cli")]
 mod cli;
+mod copy;
 mod crash;
 mod examples;
 mod faults;
+mod golden;
 mod hostile;
 mod large;
 mod messages;
 mod model;
 mod movement;
+mod read_only;
 mod refusals;
+mod salvage;
 mod scenarios;
 mod sim;
 mod step_points;

@@ -10,7 +10,9 @@
 //!
 //! The lock is the system's lock on the file `lock`, bound to one opening of it: a second one in
 //! the same process fails as well, and the kernel lets go when the process ends in any way. What
-//! the file says about the holder only serves the error sentence.
+//! the file says about the holder only serves the error sentence. Readers share it and sign
+//! nothing; where there is no such file and none can be made, nobody can write either, and they do
+//! without.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -24,7 +26,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
 
-use super::{LOCK_NAME, check_name, random_bytes};
+use super::{LOCK_NAME, READERS, check_name, random_bytes};
 
 /// One folder of the file system.
 pub struct FileStorage {
@@ -122,6 +124,11 @@ impl Storage for FileStorage {
 
     fn lock(&self) -> Result<Box<dyn StorageLock>, LockError> {
         let lock = lock_file(&self.path.join(LOCK_NAME))?;
+        Ok(Box::new(lock))
+    }
+
+    fn lock_shared(&self) -> Result<Box<dyn StorageLock>, LockError> {
+        let lock = share_lock_file(&self.path.join(LOCK_NAME))?;
         Ok(Box::new(lock))
     }
 
@@ -244,13 +251,53 @@ impl Drop for FileLock {
     }
 }
 
+/// Keeps a reader's share of the system's lock; `None` where nobody can lock.
+struct SharedFileLock {
+    file: Option<File>,
+}
+
+impl StorageLock for SharedFileLock {}
+
+impl Drop for SharedFileLock {
+    fn drop(&mut self) {
+        // See `FileLock`.
+        if let Some(file) = &self.file {
+            let _ = file.unlock();
+        }
+    }
+}
+
+fn share_lock_file(path: &Path) -> Result<SharedFileLock, LockError> {
+    let Some(file) = lock_file_to_share(path).map_err(LockError::Io)? else {
+        return Ok(SharedFileLock { file: None });
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(SharedFileLock { file: Some(file) }),
+        Err(TryLockError::WouldBlock) => Err(LockError::Held(holder(&file))),
+        Err(TryLockError::Error(error)) => Err(LockError::Io(error)),
+    }
+}
+
+/// The lock file, made where it is missing and can be made.
+fn lock_file_to_share(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => return result.map(Some),
+    }
+    let mut options = OpenOptions::new();
+    match options.read(true).write(true).create(true).truncate(false).open(path) {
+        Err(error) if is_read_only(&error) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 fn lock_file(path: &Path) -> Result<FileLock, LockError> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
     let file = options.open(path).map_err(LockError::Io)?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(&file))),
+        Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder_or_readers(&file))),
         Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
     }
     let lock = FileLock { file };
@@ -265,6 +312,15 @@ fn sign(file: &File) -> io::Result<()> {
     let line = format!("{} {}\n", std::process::id(), name.as_deref().unwrap_or("unknown"));
     file.set_len(0)?;
     file.write_all_at(line.as_bytes(), 0)
+}
+
+/// Who keeps a writer out: readers sign nothing, but share the lock with anybody.
+fn holder_or_readers(file: &File) -> String {
+    if file.try_lock_shared().is_err() {
+        return holder(file);
+    }
+    let _ = file.unlock();
+    READERS.to_owned()
 }
 
 /// Who holds the lock, as far as the lock file says. It may have been emptied, or not written yet.

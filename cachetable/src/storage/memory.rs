@@ -18,12 +18,12 @@ use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
 
-use super::{check_name, random_bytes};
+use super::{READERS, check_name, random_bytes};
 use crate::sync::{Mutex, Rank};
 
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -39,7 +39,7 @@ impl MemoryStorage {
     pub fn new() -> MemoryStorage {
         let shared = Shared {
             files: Mutex::new(Rank::Storage, BTreeMap::new()),
-            locked: Arc::new(AtomicBool::new(false)),
+            holders: Arc::default(),
             started: Instant::now(),
         };
         MemoryStorage { shared: Arc::new(shared) }
@@ -54,9 +54,15 @@ impl Default for MemoryStorage {
 
 struct Shared {
     files: Mutex<BTreeMap<String, Arc<MemoryFile>>>,
-    locked: Arc<AtomicBool>,
+    holders: Arc<Holders>,
     started: Instant,
 }
+
+/// Who has the storage: nobody, [`WRITER`], or so many readers. An atomic, because locks are let go
+/// of under other locks.
+type Holders = AtomicUsize;
+
+const WRITER: usize = usize::MAX;
 
 impl Storage for MemoryStorage {
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
@@ -92,11 +98,22 @@ impl Storage for MemoryStorage {
     }
 
     fn lock(&self) -> Result<Box<dyn StorageLock>, LockError> {
-        if self.shared.locked.swap(true, Ordering::Acquire) {
-            let holder = format!("process {} (this one)", std::process::id());
-            return Err(LockError::Held(holder));
+        let taken =
+            self.shared.holders.compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed);
+        match taken {
+            Ok(_) => Ok(Box::new(MemoryLock { holders: self.shared.holders.clone() })),
+            Err(WRITER) => Err(LockError::Held(this_process())),
+            Err(_) => Err(LockError::Held(READERS.to_owned())),
         }
-        Ok(Box::new(MemoryLock { locked: Arc::clone(&self.shared.locked) }))
+    }
+
+    fn lock_shared(&self) -> Result<Box<dyn StorageLock>, LockError> {
+        let one_more = |holders| (holders != WRITER).then(|| holders + 1);
+        let holders = &self.shared.holders;
+        match holders.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Box::new(SharedMemoryLock { holders: holders.clone() })),
+            Err(_) => Err(LockError::Held(this_process())),
+        }
     }
 
     fn now(&self) -> Duration {
@@ -120,15 +137,31 @@ fn not_found(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("there is no file {name:?} in memory"))
 }
 
+fn this_process() -> String {
+    format!("process {} (this one)", std::process::id())
+}
+
 struct MemoryLock {
-    locked: Arc<AtomicBool>,
+    holders: Arc<Holders>,
 }
 
 impl StorageLock for MemoryLock {}
 
 impl Drop for MemoryLock {
     fn drop(&mut self) {
-        self.locked.store(false, Ordering::Release);
+        self.holders.store(0, Ordering::Release);
+    }
+}
+
+struct SharedMemoryLock {
+    holders: Arc<Holders>,
+}
+
+impl StorageLock for SharedMemoryLock {}
+
+impl Drop for SharedMemoryLock {
+    fn drop(&mut self) {
+        self.holders.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod file;
 mod memory;
+mod read_only;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -14,9 +15,13 @@ use std::time::SystemTime;
 
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
+pub use read_only::ReadOnlyStorage;
 
 /// The file that carries the lock, and the name of its holder.
-const LOCK_NAME: &str = "lock";
+pub const LOCK_NAME: &str = "lock";
+
+/// Who holds the lock when readers do.
+const READERS: &str = "somebody who only reads it";
 
 /// Refuses what is not a plain file name, so that no database reaches out of its folder.
 fn check_name(name: &str) -> io::Result<()> {
@@ -145,7 +150,15 @@ mod tests {
         let Err(LockError::Held(holder)) = storage.lock() else { panic!("locked twice") };
         assert!(holder.contains(&std::process::id().to_string()), "{holder}");
         assert!(!storage.list().unwrap().contains(&"lock".to_owned()));
+        assert!(matches!(storage.lock_shared(), Err(LockError::Held(_))), "read beside a writer");
         drop(held);
+        drop(storage.lock().unwrap());
+        let readers = [storage.lock_shared().unwrap(), storage.lock_shared().unwrap()];
+        for reader in readers {
+            let Err(LockError::Held(holder)) = storage.lock() else { panic!("a writer came in") };
+            assert_eq!(holder, READERS);
+            drop(reader);
+        }
         drop(storage.lock().unwrap());
     }
 

@@ -38,6 +38,8 @@ pub enum Command {
     Stats(crate::stats::Stats),
     Verify(crate::verify::Verify),
     Checkpoint(crate::checkpoint::Checkpoint),
+    Copy(crate::copy::Copy),
+    Salvage(crate::salvage::Salvage),
     Dump(crate::dump::Dump),
     Draw(crate::draw::Draw),
     Demo(crate::demo::Demo),

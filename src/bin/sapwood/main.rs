@@ -10,6 +10,7 @@
 
 mod args;
 mod checkpoint;
+mod copy;
 mod delete;
 mod demo;
 mod draw;
@@ -21,6 +22,7 @@ mod lines;
 mod load;
 mod output;
 mod put;
+mod salvage;
 mod scan;
 mod shape_text;
 mod stats;
@@ -52,6 +54,8 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Stats(stats) => stats.run(),
         Command::Verify(verify) => verify.run(),
         Command::Checkpoint(checkpoint) => checkpoint.run(),
+        Command::Copy(copy) => copy.run(),
+        Command::Salvage(salvage) => salvage.run(),
         Command::Dump(dump) => dump.run(),
         Command::Draw(draw) => draw.run(),
         Command::Demo(demo) => demo.run(),

@@ -147,3 +147,50 @@ fn help_and_version_are_printed() {
     assert_eq!(version.stdout, format!("sapwood {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
     assert!(!folder.db.exists());
 }
+
+#[test]
+fn a_copy_holds_what_the_original_holds() {
+    let folder = Folder::loaded(b"a\t1\nb\t2\n");
+    let copy = folder.db.with_file_name("copy");
+    let copy = copy.to_str().unwrap();
+    assert_eq!(folder.printed(&["copy", "DB", copy]), b"");
+    assert_eq!(folder.printed(&["scan", copy]), b"a\t1\nb\t2\n");
+    let (exit, sentence) = folder.failure(&["copy", "DB", copy]);
+    assert!(exit == 4 && sentence.starts_with(&format!("{copy} is not empty; ")), "{sentence}");
+    assert_eq!(folder.failure(&["copy", "DB"]).0, 2);
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_database_is_salvaged() {
+    let run = |arguments: &[&str]| {
+        let output = super::program().args(arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        (output.status.code(), text, String::from_utf8(output.stderr).unwrap())
+    };
+    let rows: String = (0..2000).map(|number| format!("key-{number:05}\tvalue\n")).collect();
+    let folder = Folder::loaded(rows.as_bytes());
+    let (broken, parent) = (folder.db.to_str().unwrap(), folder.db.parent().unwrap());
+    let [first, second, third] = ["first", "second", "third"].map(|name| parent.join(name));
+    let (exit, text, error) = run(&["salvage", broken, first.to_str().unwrap()]);
+    assert_eq!((exit, error.as_str()), (Some(0), ""));
+    assert!(text.ends_with("everything could be read\n") && text.contains("2000"), "{text}");
+    let copied = super::program().arg("scan").arg(&first).output().unwrap();
+    assert_eq!(String::from_utf8(copied.stdout).unwrap(), rows);
+
+    let file = super::block_file(&folder.db);
+    let mut bytes = std::fs::read(&file).unwrap();
+    let page = bytes.windows(4).position(|window| window == b"swPg").unwrap();
+    bytes[page + 60] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let (exit, text, error) = run(&["salvage", broken, second.to_str().unwrap()]);
+    assert_eq!((exit, error.as_str()), (Some(3), ""), "{text}");
+    let place = format!("sapwood.db at byte {page}: corrupt stored page: its checksum differs; ");
+    assert!(text.starts_with(&place) && text.contains("changes may be missing"), "{text}");
+    let (exit, text, _) = run(&["salvage", broken, third.to_str().unwrap(), "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((exit, &report["damages"][0]["loss"]), (Some(3), &"Changes".into()));
+    let (exit, _, error) = run(&["salvage", broken, third.to_str().unwrap()]);
+    assert!(exit == Some(4) && error.contains("is not empty"), "{error}");
+    let (exit, _, error) = run(&["salvage", "/nowhere/db", "/nowhere/new"]);
+    assert_eq!((exit, error.as_str()), (Some(4), "sapwood: there is no database /nowhere/db\n"));
+}

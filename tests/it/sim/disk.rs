@@ -257,6 +257,7 @@ struct State {
     read_faults: Vec<(u64, io::ErrorKind)>,
 
     locked: bool,
+    readers: usize,
     clock: Duration,
     random: Random,
     digest: DefaultHasher,
@@ -279,6 +280,7 @@ impl State {
             faults: Vec::new(),
             read_faults: Vec::new(),
             locked: false,
+            readers: 0,
             clock: Duration::ZERO,
             random,
             digest: DefaultHasher::new(),

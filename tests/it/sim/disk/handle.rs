@@ -76,8 +76,21 @@ impl Storage for SimDisk {
         if state.locked {
             return Err(LockError::Held("process 1 (simulated)".to_owned()));
         }
+        if state.readers > 0 {
+            return Err(LockError::Held("a simulated reader".to_owned()));
+        }
         state.locked = true;
         Ok(Box::new(SimLock { disk: self.clone() }))
+    }
+
+    fn lock_shared(&self) -> Result<Box<dyn StorageLock>, LockError> {
+        let mut state = self.state();
+        state.begin_call().map_err(|refusal| LockError::Io(refusal.into()))?;
+        if state.locked {
+            return Err(LockError::Held("process 1 (simulated)".to_owned()));
+        }
+        state.readers += 1;
+        Ok(Box::new(SimSharedLock { disk: self.clone() }))
     }
 
     fn now(&self) -> Duration {
@@ -130,6 +143,18 @@ impl StorageLock for SimLock {}
 impl Drop for SimLock {
     fn drop(&mut self) {
         self.disk.state().locked = false;
+    }
+}
+
+struct SimSharedLock {
+    disk: SimDisk,
+}
+
+impl StorageLock for SimSharedLock {}
+
+impl Drop for SimSharedLock {
+    fn drop(&mut self) {
+        self.disk.state().readers -= 1;
     }
 }
 
