@@ -88,7 +88,7 @@ pub use config::{Background, Config};
 pub use daemon::{Daemon, DaemonStatus};
 pub use database::Database;
 pub use error::{Error, Result};
-pub use iter::Iter;
+pub use iter::{Iter, Keys};
 pub use merge::{MergeError, MergeOperator};
 pub use moment::Read;
 pub use sapwood_cachetable::storage::{FileStorage, MemoryStorage};
