@@ -9,6 +9,8 @@ use sapwood_serialize::catalog_image::OperatorName;
 use sapwood_serialize::superblock::SuperblockError;
 use sapwood_serialize::{Corruption, LockError, MergeError};
 
+use crate::refusal::Refusal;
+
 /// A result with sapwood's error.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -64,6 +66,8 @@ pub(crate) enum Kind {
         tree: String,
         key: Box<[u8]>,
     },
+    /// A row is not changed as it was asked for.
+    Refused(Refusal),
     /// A savepoint that a transaction cannot go back to.
     Savepoint,
     /// A tree was opened with another operator than it has.
@@ -105,6 +109,16 @@ impl Error {
     /// Whether a transaction lost against another one and can be run again.
     pub fn is_conflict(&self) -> bool {
         matches!(&*self.0, Kind::Conflict { .. })
+    }
+
+    /// Whether a key was to be inserted that is there already, and must not be overwritten.
+    pub fn is_already_exists(&self) -> bool {
+        matches!(&*self.0, Kind::Refused(refusal) if refusal.is_already_exists())
+    }
+
+    /// Whether a row was to be changed that is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(&*self.0, Kind::Refused(refusal) if refusal.is_not_found())
     }
 
     /// Whether bytes on disk break a rule of the format.
@@ -188,6 +202,7 @@ impl fmt::Display for Error {
                  changed after it began; run it again",
                 key.escape_ascii()
             ),
+            Kind::Refused(refusal) => refusal.fmt(f),
             Kind::Savepoint => f.write_str(
                 "the savepoint is of another transaction, or was itself gone back behind; take a new one",
             ),

@@ -34,12 +34,14 @@
 //! | `sapwood-flusher` | movement: spill, flush, reconcile, split, merge |
 //! | `sapwood` | meaning: databases, trees, batches, durability, recovery |
 
+mod append;
 mod background;
 mod batch;
 mod catalog;
 mod commit;
 mod config;
 mod conflict;
+mod cursor;
 mod daemon;
 mod database;
 mod dump;
@@ -58,6 +60,7 @@ mod newest;
 mod read;
 mod reader;
 mod recovery;
+mod refusal;
 mod scan;
 mod shape;
 mod slice;
@@ -69,6 +72,7 @@ mod transaction;
 mod tree;
 mod tree_at;
 mod tree_config;
+mod tx_cursor;
 mod update;
 mod verify;
 mod view;
@@ -82,9 +86,11 @@ pub mod bench_support;
 #[cfg(doctest)]
 struct Readme;
 
+pub use append::RecordNumber;
 pub use batch::Batch;
 pub use commit::Durability;
 pub use config::{Background, Config};
+pub use cursor::{Cursor, Near, Seek};
 pub use daemon::{Daemon, DaemonStatus};
 pub use database::Database;
 pub use error::{Error, Result};
@@ -102,5 +108,6 @@ pub use transaction::{Commit, Isolation, Savepoint, Transaction};
 pub use tree::Tree;
 pub use tree_at::TreeAt;
 pub use tree_config::TreeConfig;
+pub use tx_cursor::{Overwrite, TxCursor};
 pub use update::CompareAndSwapError;
 pub use verify::Report;

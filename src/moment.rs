@@ -2,6 +2,7 @@
 
 use std::ops::RangeBounds;
 
+use crate::cursor::Cursor;
 use crate::database::Database;
 use crate::error::Result;
 use crate::iter::Iter;
@@ -108,6 +109,11 @@ pub trait Read {
     /// The rows whose keys begin with `prefix`, in key order; also backwards.
     fn prefix(&self, tree: &Tree, prefix: impl AsRef<[u8]>) -> Iter {
         self.at(tree).prefix(prefix)
+    }
+
+    /// A cursor over the rows as they are at this moment, see [`Cursor`].
+    fn cursor(&self, tree: &Tree) -> Cursor {
+        self.at(tree).cursor()
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use sapwood_serialize::run::Bounds;
 
+use crate::cursor::Cursor;
 use crate::database::Database;
 use crate::error::{Error, Kind, Result};
-use crate::iter::Iter;
+use crate::iter::{Iter, Keys};
 use crate::keys::{bounds_of, bounds_of_prefix};
 use crate::moment::{Moment, Read};
 use crate::reader::Reader;
@@ -109,6 +110,16 @@ impl<'r> TreeAt<'r> {
     /// The rows whose keys begin with `prefix`, in key order; also backwards.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Iter {
         self.rows(bounds_of_prefix(prefix.as_ref()))
+    }
+
+    /// All keys in their order, without looking at values; also backwards.
+    pub fn keys(&self) -> Keys {
+        self.iter().keys()
+    }
+
+    /// A cursor over the rows. Reads nothing yet.
+    pub fn cursor(&self) -> Cursor {
+        Cursor::over(self.tree, self.reader())
     }
 
     fn rows(&self, bounds: Bounds) -> Iter {
