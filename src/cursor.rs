@@ -72,7 +72,8 @@ pub enum Near {
 /// `prev` with the last.
 ///
 /// What it returns borrows from the cursor: moving on allocates and copies nothing for a row. Rows
-/// are gathered few at first, then more and more; a seek gathers one.
+/// are gathered few at first, then more and more; a seek gathers one. For them a cursor keeps up to
+/// about 2 MiB, or more where single rows are as large.
 ///
 /// ```
 /// use sapwood::Seek;
@@ -440,12 +441,14 @@ impl Cursor {
             rows: self.batch,
             bytes: BYTES_MOST,
         };
+        // A gathering that has failed may have left some.
         self.spare.clear();
         let spare = &mut self.spare;
         let rest = reader
             .on_layers(engine, |layers| scan::batch(&engine.table, layers, &request, spare))?;
         self.spare.sort_from(direction);
         std::mem::swap(&mut self.rows, &mut self.spare);
+        self.spare.clear();
         (self.lower, self.upper, self.place) = match direction {
             Direction::Forward => (Some(bounds.lower), rest.map(|rest| rest.lower), Place::Gap(0)),
             Direction::Backward => {

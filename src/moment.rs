@@ -16,7 +16,7 @@ use crate::tree_at::TreeAt;
 #[derive(Clone, Copy)]
 pub(crate) enum Moment<'r> {
     /// Whatever is visible at each call.
-    Latest,
+    Latest(&'r Database),
     Snapshot(&'r Snapshot),
     Transaction(&'r Transaction),
 }
@@ -119,6 +119,6 @@ pub trait Read {
 
 impl Read for Database {
     fn at<'r>(&'r self, tree: &'r Tree) -> TreeAt<'r> {
-        TreeAt::new(tree, Moment::Latest)
+        TreeAt::new(tree, Moment::Latest(self))
     }
 }

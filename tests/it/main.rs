@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 
+mod append;
 mod basics;
 #[cfg(feature = "cli")]
 mod cli;
 mod crash;
+mod cursors;
 mod faults;
 mod hostile;
 mod messages;
