@@ -140,10 +140,9 @@ pub(crate) fn batch(
         }
         let leaf = Leaf::find(table, layers, &tree.top, &rest, request)?;
         let mut merge = leaf.merge(table, layers, request)?;
-        let (mut hidden, before) = (0, bytes);
+        let (mut hidden, mut is_full, before) = (0, false, bytes);
         while let Some(key) = merge.key() {
-            let is_full = rows >= request.rows || bytes >= request.bytes;
-            if is_full || (hidden > HIDDEN_ROWS_MAX && !leaf.is_above_leaf) {
+            if hidden > HIDDEN_ROWS_MAX && !leaf.is_above_leaf {
                 left = Some(cut(&rest, key, request.direction));
                 break;
             }
@@ -157,15 +156,19 @@ pub(crate) fn batch(
                 }
                 None => hidden += usize::from(!covers.is_empty()),
             }
+            is_full = rows >= request.rows || bytes >= request.bytes;
+            if is_full {
+                // Whoever went on to the next row might read a page for it.
+                left = Some(cut_behind(&rest, key, request.direction));
+                break;
+            }
             merge.advance()?;
         }
         leaf.charge(bytes - before);
-        if left.is_none() {
-            left = leaf.beyond(&rest, request.direction);
-        }
-        if rows >= request.rows || bytes >= request.bytes {
+        if is_full {
             break;
         }
+        left = left.or_else(|| leaf.beyond(&rest, request.direction));
     }
     Ok(left)
 }
@@ -175,6 +178,14 @@ fn cut(bounds: &Bounds, key: &[u8], direction: Direction) -> Bounds {
     match direction {
         Direction::Forward => Bounds { lower: Key::from(key), upper: bounds.upper.clone() },
         Direction::Backward => Bounds { lower: bounds.lower.clone(), upper: Some(successor(key)) },
+    }
+}
+
+/// The bounds behind `key`, in the direction.
+fn cut_behind(bounds: &Bounds, key: &[u8], direction: Direction) -> Bounds {
+    match direction {
+        Direction::Forward => Bounds { lower: successor(key), upper: bounds.upper.clone() },
+        Direction::Backward => Bounds { lower: bounds.lower.clone(), upper: Some(key.into()) },
     }
 }
 

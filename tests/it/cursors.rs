@@ -362,3 +362,66 @@ fn a_cursor_outlives_what_it_was_made_of_but_not_the_database() {
     assert!(cursor.seek("k", Seek::AtOrAfter).unwrap_err().is_fatal());
     assert_eq!(cursor.key(), None);
 }
+
+/// A database with settled rows of which nothing is in memory yet.
+fn cold(disk: &SimDisk, rows: u32) -> (Database, Tree) {
+    let open = || {
+        let config = Config::on(Arc::new(disk.clone())).tiny().cache_bytes(1 << 20);
+        config.background(Background::Manual).open().unwrap()
+    };
+    let db = open();
+    let tree = db.tree("t").unwrap();
+    for at in 0..rows {
+        tree.insert(number(at), [b'x'; 50]).unwrap();
+    }
+    db.daemon().drain().unwrap();
+    db.close().unwrap();
+    let db = open();
+    let tree = db.tree("t").unwrap();
+    (db, tree)
+}
+
+#[test]
+fn a_short_seek_reads_no_more_than_a_get() {
+    for seek in [Seek::Exact, Seek::AtOrAfter, Seek::AtOrBefore] {
+        let pages = |read: &dyn Fn(&Tree)| {
+            let (db, tree) = cold(&SimDisk::new(1), 4000);
+            let before = db.stats().pages_read;
+            read(&tree);
+            db.stats().pages_read - before
+        };
+        let get = pages(&|tree| assert!(tree.get(number(2000)).unwrap().is_some()));
+        let sought = pages(&|tree| assert!(tree.cursor().seek(number(2000), seek).unwrap()));
+        assert!(sought <= get + 1, "{seek:?} reads {sought} pages, a get {get}");
+    }
+}
+
+#[test]
+fn a_move_that_fails_can_be_made_again() {
+    let disk = SimDisk::new(1);
+    let (_db, tree) = cold(&disk, 4000);
+    let mut cursor = tree.cursor();
+    let (mut at, mut failures) = (0, 0);
+    while at < 4000 {
+        disk.fail_reads_at(disk.reads(), std::io::ErrorKind::Other);
+        let before = cursor.key().map(<[u8]>::to_vec);
+        match cursor.next() {
+            Ok(row) => {
+                assert_eq!(row.unwrap().0, number(at));
+                at += 1;
+            }
+            Err(error) => {
+                failures += 1;
+                assert!(!error.is_corruption() && !error.is_merge(), "{error}");
+                assert_eq!(cursor.key(), before.as_deref());
+            }
+        }
+        disk.heal();
+        if cursor.key().map(<[u8]>::to_vec) == before && at < 4000 {
+            assert_eq!(cursor.next().unwrap().unwrap().0, number(at));
+            at += 1;
+        }
+    }
+    assert!(failures > 1, "{failures}");
+    assert_eq!(cursor.next().unwrap(), None);
+}
