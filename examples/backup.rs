@@ -11,6 +11,7 @@ use sapwood::{Config, Database, Durability};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// Copies a database in use.
 pub fn main() -> Result<()> {
     let given = std::env::args_os().nth(1).map(PathBuf::from);
     let temporary = std::env::temp_dir().join(format!("sapwood-backup-{}", std::process::id()));

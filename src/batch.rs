@@ -88,7 +88,7 @@ impl Batch {
         self.add_checked(tree, checked, &Record::DeleteRange { tree: id, lower: &lower, upper });
     }
 
-    fn check_ours(&self, tree: &Tree) -> Result<()> {
+    pub(crate) fn check_ours(&self, tree: &Tree) -> Result<()> {
         let ours = Arc::ptr_eq(&self.db.0, &tree.db().0);
         if ours { Ok(()) } else { Err(Error::new(Kind::OtherDatabase)) }
     }

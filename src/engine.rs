@@ -15,6 +15,7 @@ use sapwood_flusher::{FarOut, Mover, Outcome};
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{FrameKind, Lsn, Msn, StorageLock, begin_frame};
 
+use crate::append::Numbers;
 use crate::background::Wakers;
 use crate::catalog::Catalog;
 use crate::commit::Line;
@@ -51,6 +52,7 @@ pub(crate) struct Engine {
     pub(crate) line: Line,
     pub(crate) throttle: Throttle,
     pub(crate) tickets: Tickets,
+    pub(crate) numbers: Numbers,
     pub(crate) counters: EngineCounters,
     pub(crate) idle: Idle,
     /// Whether the user has told background work to pause.
@@ -115,6 +117,7 @@ impl Engine {
             line: Line::new(parts.next_msn),
             throttle: Throttle::default(),
             tickets: Tickets::default(),
+            numbers: Numbers::default(),
             counters: EngineCounters::default(),
             idle: Idle::new(parts.idle_share),
             is_held: AtomicBool::new(false),

@@ -9,6 +9,7 @@ use sapwood_serialize::catalog_image::OperatorName;
 use sapwood_serialize::superblock::SuperblockError;
 use sapwood_serialize::{Corruption, LockError, MergeError};
 
+use crate::refusal::Refusal;
 use crate::typed::CodecError;
 
 /// A result with sapwood's error.
@@ -82,6 +83,8 @@ pub(crate) enum Kind {
         row: u64,
         key: Box<[u8]>,
     },
+    /// A row is not changed as it was asked for.
+    Refused(Refusal),
     /// A savepoint that a transaction cannot go back to.
     Savepoint,
     /// A tree was opened with another operator than it has.
@@ -205,6 +208,16 @@ impl Error {
     /// Whether a transaction lost against another one and can be run again.
     pub fn is_conflict(&self) -> bool {
         matches!(&*self.0, Kind::Conflict { .. })
+    }
+
+    /// Whether a key was to be inserted that is there already, and must not be overwritten.
+    pub fn is_already_exists(&self) -> bool {
+        matches!(&*self.0, Kind::Refused(refusal) if refusal.is_already_exists())
+    }
+
+    /// Whether a row was to be changed that is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(&*self.0, Kind::Refused(refusal) if refusal.is_not_found())
     }
 
     /// Whether bytes on disk break a rule of the format.
@@ -331,6 +344,7 @@ impl fmt::Display for Error {
                  before; sort the rows by key, each key once",
                 key.escape_ascii()
             ),
+            Kind::Refused(refusal) => refusal.fmt(f),
             Kind::Savepoint => f.write_str(
                 "the savepoint is of another transaction, or was itself gone back behind; take a new one",
             ),

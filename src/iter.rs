@@ -7,15 +7,15 @@ use sapwood_serialize::run::Bounds;
 
 use crate::error::Result;
 use crate::reader::Reader;
-use crate::scan::{self, Request, Row};
+use crate::scan::{self, Request, Row, Wanted};
 use crate::slice::Slice;
 use crate::transaction::RangeRead;
 use crate::tree::Tree;
 
 /// Rows of a batch at most.
-const ROWS_MOST: usize = 2048;
+pub(crate) const ROWS_MOST: usize = 2048;
 /// A batch ends behind the row that reaches this many bytes.
-const BYTES_MOST: usize = 512 << 10;
+pub(crate) const BYTES_MOST: usize = 512 << 10;
 
 /// Rows in key order, from both ends, as they were when the iterator was made.
 ///
@@ -34,6 +34,7 @@ pub struct Iter {
     front: VecDeque<Row>,
     back: VecDeque<Row>,
     rows: usize,
+    wanted: Wanted,
 }
 
 impl Iter {
@@ -55,7 +56,14 @@ impl Iter {
         let noted = noted.map(|noted| noted.open_range(tree.id(), &bounds));
         let (tree, rest) = (tree.clone(), Some(bounds));
         let (front, back) = (VecDeque::new(), VecDeque::new());
-        Iter { tree, reader: Some(reader), noted, rest, front, back, rows }
+        let reader = Some(reader);
+        Iter { tree, reader, noted, rest, front, back, rows, wanted: Wanted::Rows }
+    }
+
+    /// The keys alone, without looking at values from here on: operands are not merged, so that a
+    /// key is there even where its value cannot be told.
+    pub fn keys(self) -> Keys {
+        Keys(Iter { wanted: Wanted::Keys, ..self })
     }
 
     /// Gathers the next rows at one end, until there are some or none are left.
@@ -69,20 +77,20 @@ impl Iter {
                 bounds: &bounds,
                 direction,
                 sight: reader.sight(),
+                wanted: self.wanted,
                 rows: self.rows,
                 bytes: BYTES_MOST,
             };
-            let batch = reader.on_layers(engine, |layers| {
+            let sink = match direction {
+                Direction::Forward => &mut self.front,
+                Direction::Backward => &mut self.back,
+            };
+            self.rest = reader.on_layers(engine, |layers| {
                 self.tree.check_seen(layers.view, request.sight.committed())?;
-                scan::batch(&engine.table, layers, &request)
+                scan::batch(&engine.table, layers, &request, sink)
             })?;
-            self.rest = batch.rest;
             self.rows = (self.rows * 4).min(ROWS_MOST);
-            if !batch.rows.is_empty() {
-                match direction {
-                    Direction::Forward => self.front.extend(batch.rows),
-                    Direction::Backward => self.back.extend(batch.rows),
-                }
+            if !sink.is_empty() {
                 return Ok(());
             }
         }
@@ -125,6 +133,43 @@ impl Iterator for Iter {
 impl DoubleEndedIterator for Iter {
     fn next_back(&mut self) -> Option<Self::Item> {
         self.pull(Direction::Backward)
+    }
+}
+
+/// Keys in their order, from both ends, from [`Iter::keys`] or [`Tree::keys`].
+///
+/// ```
+/// # fn main() -> sapwood::Result<()> {
+/// # let tree = sapwood::Config::in_memory().open()?.tree("t")?;
+/// tree.insert("oak", "ring-porous")?;
+/// tree.insert("beech", "diffuse-porous")?;
+/// let keys: Vec<_> = tree.keys().collect::<sapwood::Result<_>>()?;
+/// assert_eq!(keys, ["beech", "oak"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Keys(Iter);
+
+impl Iterator for Keys {
+    type Item = Result<Slice>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.0.next()?.map(|(key, _)| key))
+    }
+}
+
+impl DoubleEndedIterator for Keys {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        Some(self.0.next_back()?.map(|(key, _)| key))
+    }
+}
+
+impl Tree {
+    /// All keys in their order, as they are now, without looking at values; also backwards. For the
+    /// keys of a range, [`Iter::keys`].
+    pub fn keys(&self) -> Keys {
+        self.iter().keys()
     }
 }
 

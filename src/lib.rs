@@ -35,6 +35,7 @@
 //! | `sapwood` | meaning: databases, trees, batches, durability, recovery |
 
 mod adopt;
+mod append;
 mod background;
 mod batch;
 mod catalog;
@@ -42,6 +43,7 @@ mod commit;
 mod config;
 mod conflict;
 mod copy;
+mod cursor;
 mod daemon;
 mod database;
 mod dump;
@@ -62,6 +64,7 @@ mod newest;
 mod read;
 mod reader;
 mod recovery;
+mod refusal;
 mod salvage;
 mod scan;
 mod shape;
@@ -74,6 +77,7 @@ mod transaction;
 mod tree;
 mod tree_at;
 mod tree_config;
+mod tx_cursor;
 pub mod typed;
 mod update;
 mod verify;
@@ -88,13 +92,15 @@ pub mod bench_support;
 #[cfg(doctest)]
 struct Readme;
 
+pub use append::RecordNumber;
 pub use batch::Batch;
 pub use commit::Durability;
 pub use config::{Background, Config};
+pub use cursor::{Cursor, Near, Seek};
 pub use daemon::{Daemon, DaemonStatus};
 pub use database::Database;
 pub use error::{Error, Result};
-pub use iter::Iter;
+pub use iter::{Iter, Keys};
 pub use merge::{MergeError, MergeOperator};
 pub use moment::Read;
 pub use salvage::{Damage, KeyRange, Loss, SalvageReport, SalvagedTree, salvage, salvage_on};
@@ -109,6 +115,7 @@ pub use transaction::{Commit, Isolation, Savepoint, Transaction};
 pub use tree::Tree;
 pub use tree_at::TreeAt;
 pub use tree_config::{Compression, TreeConfig};
+pub use tx_cursor::{Overwrite, TxCursor};
 pub use typed::TypedTree;
 pub use update::CompareAndSwapError;
 pub use verify::Report;

@@ -2,6 +2,7 @@
 
 use std::ops::RangeBounds;
 
+use crate::cursor::Cursor;
 use crate::database::Database;
 use crate::error::Result;
 use crate::iter::Iter;
@@ -15,7 +16,7 @@ use crate::tree_at::TreeAt;
 #[derive(Clone, Copy)]
 pub(crate) enum Moment<'r> {
     /// Whatever is visible at each call.
-    Latest,
+    Latest(&'r Database),
     Snapshot(&'r Snapshot),
     Transaction(&'r Transaction),
 }
@@ -109,10 +110,15 @@ pub trait Read {
     fn prefix(&self, tree: &Tree, prefix: impl AsRef<[u8]>) -> Iter {
         self.at(tree).prefix(prefix)
     }
+
+    /// A cursor over the rows as they are at this moment, see [`Cursor`].
+    fn cursor(&self, tree: &Tree) -> Cursor {
+        self.at(tree).cursor()
+    }
 }
 
 impl Read for Database {
     fn at<'r>(&'r self, tree: &'r Tree) -> TreeAt<'r> {
-        TreeAt::new(tree, Moment::Latest)
+        TreeAt::new(tree, Moment::Latest(self))
     }
 }

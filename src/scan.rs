@@ -13,6 +13,7 @@
 //! Where a range delete covers the next keys, everything below it is left out: a scan passes over a
 //! deleted range in one step, whatever lies there.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
 use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{Op, Page, Sight, Tombstone, Tombstones, TreeId, Version};
+use sapwood_serialize::{MergeError, Op, Page, Sight, Tombstone, Tombstones, TreeId, Version};
 
 use crate::error::{Error, Result};
 use crate::generation::MemtableStream;
@@ -40,6 +41,7 @@ pub(crate) struct Request<'a> {
     pub(crate) bounds: &'a Bounds,
     pub(crate) direction: Direction,
     pub(crate) sight: Sight,
+    pub(crate) wanted: Wanted,
     /// No more rows than this.
     pub(crate) rows: usize,
     /// Stop behind the row that reaches this many bytes.
@@ -55,59 +57,120 @@ impl Request<'_> {
     }
 }
 
-/// Some rows, and where the next batch begins.
-pub(crate) struct Batch {
-    pub(crate) rows: Vec<Row>,
-    /// What is left of the bounds; `None` when everything was seen.
-    pub(crate) rest: Option<Bounds>,
+/// What is wanted of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Rows,
+    /// Values are not looked at, and operands not merged.
+    Keys,
+}
+
+/// A row, where it was found.
+pub(crate) struct Found<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: FoundValue<'a>,
+    /// The page that the key lies in, and a plain value too.
+    page: Option<&'a Arc<Page>>,
+}
+
+/// The value of a row that was found.
+pub(crate) enum FoundValue<'a> {
+    Plain(&'a [u8]),
+    Merged(Vec<u8>),
+    /// Its operands could not be merged.
+    Failed(MergeError),
+    /// It was not wanted.
+    Unread,
+}
+
+impl Found<'_> {
+    fn bytes(&self) -> usize {
+        self.key.len()
+            + match &self.value {
+                FoundValue::Plain(value) => value.len(),
+                FoundValue::Merged(value) => value.len(),
+                FoundValue::Failed(_) | FoundValue::Unread => 0,
+            }
+    }
+
+    /// The row as the user gets it; no value is an empty one.
+    fn into_row(self) -> Row {
+        let slice = |bytes: &[u8]| match self.page {
+            Some(page) => Slice::within(page, bytes),
+            None => Slice::copy_from(bytes),
+        };
+        let value = match self.value {
+            FoundValue::Plain(value) => slice(value),
+            FoundValue::Merged(value) => Slice::from(value),
+            FoundValue::Failed(cause) => return Err(Error::from_merge(self.key, cause)),
+            FoundValue::Unread => Slice::copy_from(b""),
+        };
+        Ok((slice(self.key), value))
+    }
+}
+
+/// Where the rows of a batch go.
+pub(crate) trait Sink {
+    fn take(&mut self, found: Found<'_>);
+}
+
+impl Sink for VecDeque<Row> {
+    fn take(&mut self, found: Found<'_>) {
+        self.push_back(found.into_row());
+    }
 }
 
 /// After so many rows in a row that a range delete hides, the scan looks for a way round them.
 const HIDDEN_ROWS_MAX: usize = 64;
 
-/// Gathers the next rows within the request's bounds.
+/// Gathers the next rows within the request's bounds; returns what is left of them, `None` when
+/// everything was seen.
 pub(crate) fn batch(
     table: &Cachetable,
     layers: &Layers<'_>,
     request: &Request<'_>,
-) -> Result<Batch> {
-    let mut batch = Batch { rows: Vec::new(), rest: Some(request.bounds.clone()) };
-    let Some(tree) = layers.tree(request.tree, request.sight) else {
-        return Ok(Batch { rows: Vec::new(), rest: None });
-    };
-    let mut bytes = 0;
-    while let Some(rest) = batch.rest.take() {
+    sink: &mut impl Sink,
+) -> Result<Option<Bounds>> {
+    let Some(tree) = layers.tree(request.tree, request.sight) else { return Ok(None) };
+    let (mut rows, mut bytes) = (0, 0);
+    let mut left = Some(request.bounds.clone());
+    while let Some(rest) = left.take() {
         if rest.is_empty() {
             break;
         }
         let leaf = Leaf::find(table, layers, &tree.top, &rest, request)?;
         let mut merge = leaf.merge(table, layers, request)?;
-        let (mut hidden, before) = (0, bytes);
+        let (mut hidden, mut is_full, before) = (0, false, bytes);
         while let Some(key) = merge.key() {
-            let is_full = batch.rows.len() >= request.rows || bytes >= request.bytes;
-            if is_full || (hidden > HIDDEN_ROWS_MAX && !leaf.is_above_leaf) {
-                batch.rest = Some(cut(&rest, key, request.direction));
+            if hidden > HIDDEN_ROWS_MAX && !leaf.is_above_leaf {
+                left = Some(cut(&rest, key, request.direction));
                 break;
             }
             let covers = leaf.covers.covers(key);
-            match row_of(&merge, key, covers, request.sight, tree) {
-                Some(row) => {
-                    bytes += row.as_ref().map_or(0, |(key, value)| key.len() + value.len());
-                    batch.rows.push(row);
+            match row_of(&merge, key, covers, request, tree) {
+                Some(found) => {
+                    bytes += found.bytes();
+                    rows += 1;
+                    sink.take(found);
                     hidden = 0;
                 }
                 None => hidden += usize::from(!covers.is_empty()),
             }
+            is_full = rows >= request.rows || bytes >= request.bytes;
+            if is_full {
+                // Whoever went on to the next row might read a page for it.
+                left = Some(cut_behind(&rest, key, request.direction));
+                break;
+            }
             merge.advance()?;
         }
         leaf.charge(bytes - before);
-        if batch.rest.is_none() {
-            batch.rest = leaf.beyond(&rest, request.direction);
-        } else if batch.rows.len() >= request.rows || bytes >= request.bytes {
+        if is_full {
             break;
         }
+        left = left.or_else(|| leaf.beyond(&rest, request.direction));
     }
-    Ok(batch)
+    Ok(left)
 }
 
 /// The bounds from `key` on, in the direction.
@@ -115,6 +178,14 @@ fn cut(bounds: &Bounds, key: &[u8], direction: Direction) -> Bounds {
     match direction {
         Direction::Forward => Bounds { lower: Key::from(key), upper: bounds.upper.clone() },
         Direction::Backward => Bounds { lower: bounds.lower.clone(), upper: Some(successor(key)) },
+    }
+}
+
+/// The bounds behind `key`, in the direction.
+fn cut_behind(bounds: &Bounds, key: &[u8], direction: Direction) -> Bounds {
+    match direction {
+        Direction::Forward => Bounds { lower: successor(key), upper: bounds.upper.clone() },
+        Direction::Backward => Bounds { lower: bounds.lower.clone(), upper: Some(key.into()) },
     }
 }
 
@@ -162,14 +233,15 @@ impl Stream for Source<'_> {
     }
 }
 
-/// The row of `key` as a reader sees it; `covers` says when ranges around it were deleted.
-fn row_of(
-    merge: &Merge<Source<'_>>,
-    key: &[u8],
+/// The row of `key` as the reader sees it; `covers` says when ranges around it were deleted.
+fn row_of<'m>(
+    merge: &'m Merge<Source<'_>>,
+    key: &'m [u8],
     covers: &[u64],
-    sight: Sight,
+    request: &Request<'_>,
     tree: &CatalogTree,
-) -> Option<Row> {
+) -> Option<Found<'m>> {
+    let sight = request.sight;
     let deleted = covers.iter().copied().find(|deleted| sight.sees(*deleted));
     for source in merge.current() {
         let mut versions = source.versions();
@@ -177,33 +249,37 @@ fn row_of(
         if deleted.is_some_and(|deleted| deleted > version.msn) {
             return None;
         }
-        return match version.op {
-            Op::Delete => None,
-            Op::Merge(_) => merged_row(merge, key, covers, sight, tree),
-            Op::Put(value) => Some(Ok(match (source.page(), source.key()) {
-                (Some(page), Some(key)) => (Slice::within(page, key), Slice::within(page, value)),
-                _ => (Slice::copy_from(key), Slice::copy_from(value)),
-            })),
+        let (page, key) =
+            source.page().zip(source.key()).map_or((None, key), |(page, key)| (Some(page), key));
+        return match (version.op, request.wanted) {
+            (Op::Delete, _) => None,
+            (Op::Put(_) | Op::Merge(_), Wanted::Keys) => {
+                Some(Found { key, value: FoundValue::Unread, page })
+            }
+            (Op::Put(value), Wanted::Rows) => {
+                Some(Found { key, value: FoundValue::Plain(value), page })
+            }
+            (Op::Merge(_), Wanted::Rows) => merged_row(merge, key, covers, sight, tree),
         };
     }
     None
 }
 
 /// The row of a key whose newest visible version is an operand.
-fn merged_row(
-    merge: &Merge<Source<'_>>,
-    key: &[u8],
+fn merged_row<'m>(
+    merge: &'m Merge<Source<'_>>,
+    key: &'m [u8],
     covers: &[u64],
     sight: Sight,
     tree: &CatalogTree,
-) -> Option<Row> {
+) -> Option<Found<'m>> {
     let value = match see(key, merge.versions(), covers, sight, tree.operator.as_ref()) {
         Ok(Seen::Absent) => return None,
-        Ok(Seen::Value(value)) => Slice::copy_from(value),
-        Ok(Seen::Merged(value)) => Slice::from(value),
-        Err(cause) => return Some(Err(Error::from_merge(key, cause))),
+        Ok(Seen::Value(value)) => FoundValue::Merged(value.to_vec()),
+        Ok(Seen::Merged(value)) => FoundValue::Merged(value),
+        Err(cause) => FoundValue::Failed(cause),
     };
-    Some(Ok((Slice::copy_from(key), value)))
+    Some(Found { key, value, page: None })
 }
 
 /// One leaf with the runs that wait above it; or a stretch of keys below which everything was

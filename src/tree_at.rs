@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use sapwood_serialize::run::Bounds;
 
+use crate::cursor::Cursor;
 use crate::database::Database;
 use crate::error::{Error, Kind, Result};
-use crate::iter::Iter;
+use crate::iter::{Iter, Keys};
 use crate::keys::{bounds_of, bounds_of_prefix};
 use crate::moment::{Moment, Read};
 use crate::reader::Reader;
@@ -30,19 +31,22 @@ impl<'r> TreeAt<'r> {
     /// The database that the moment is one of.
     fn db(&self) -> &'r Database {
         match self.moment {
-            Moment::Latest => self.tree.db(),
+            Moment::Latest(db) => db,
             Moment::Snapshot(snapshot) => snapshot.db(),
             Moment::Transaction(transaction) => transaction.db(),
         }
     }
 
+    fn check_ours(&self) -> Result<()> {
+        let ours = Arc::ptr_eq(&self.db().0, &self.tree.db().0);
+        if ours { Ok(()) } else { Err(Error::new(Kind::OtherDatabase)) }
+    }
+
     /// Who reads here; an error when the tree is of another database.
     pub(crate) fn reader(&self) -> Result<Reader> {
-        if !Arc::ptr_eq(&self.db().0, &self.tree.db().0) {
-            return Err(Error::new(Kind::OtherDatabase));
-        }
+        self.check_ours()?;
         match self.moment {
-            Moment::Latest => Ok(Reader::at(self.db().engine().register())),
+            Moment::Latest(_) => Ok(Reader::at(self.db().engine().register())),
             Moment::Snapshot(snapshot) => Ok(snapshot.reader()),
             Moment::Transaction(transaction) => transaction.reader(),
         }
@@ -54,7 +58,10 @@ impl<'r> TreeAt<'r> {
     /// See [`Read`].
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Slice>> {
         match self.moment {
-            Moment::Latest => self.tree.get(key),
+            Moment::Latest(_) => {
+                self.check_ours()?;
+                self.tree.get(key)
+            }
             _ => self.reader()?.get(self.tree, key.as_ref()),
         }
     }
@@ -109,6 +116,16 @@ impl<'r> TreeAt<'r> {
     /// The rows whose keys begin with `prefix`, in key order; also backwards.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Iter {
         self.rows(bounds_of_prefix(prefix.as_ref()))
+    }
+
+    /// All keys in their order, without looking at values; also backwards.
+    pub fn keys(&self) -> Keys {
+        self.iter().keys()
+    }
+
+    /// A cursor over the rows. Reads nothing yet.
+    pub fn cursor(&self) -> Cursor {
+        Cursor::over(self.tree, self.reader())
     }
 
     fn rows(&self, bounds: Bounds) -> Iter {

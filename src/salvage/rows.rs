@@ -4,6 +4,7 @@
 //! (because their operator is not at hand, or fails) go over as they are. Within, operators are
 //! left aside: a row that would need one may lack an operand or the value below.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sapwood_cachetable::Cachetable;
@@ -22,7 +23,7 @@ use crate::layers::Layers;
 use crate::merge;
 use crate::read;
 use crate::recovery::Opening;
-use crate::scan::{self, Request};
+use crate::scan::{self, Request, Row, Wanted};
 use crate::tree::Tree;
 use crate::view::View;
 
@@ -84,15 +85,24 @@ impl<'a> Source<'a> {
             let direction = Direction::Forward;
             let (rows, bytes) = (1024, 256 << 10);
             let sight = Sight::at(self.msn);
-            let request = Request { tree: tree.id, bounds: &bounds, direction, sight, rows, bytes };
-            let batch = scan::batch(self.table, &Layers::of(view), &request)?;
-            for row in batch.rows {
+            let request = Request {
+                tree: tree.id,
+                bounds: &bounds,
+                direction,
+                sight,
+                rows,
+                bytes,
+                wanted: Wanted::Rows,
+            };
+            let mut batch: VecDeque<Row> = VecDeque::new();
+            let left = scan::batch(self.table, &Layers::of(view), &request, &mut batch)?;
+            for row in batch {
                 match row {
                     Ok((key, value)) => sink.put(&key, &value)?,
                     Err(error) => self.unmerged(tree, &error, state, sink)?,
                 }
             }
-            rest = batch.rest;
+            rest = left;
         }
         Ok(())
     }

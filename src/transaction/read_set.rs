@@ -117,18 +117,33 @@ pub(crate) struct RangeRead {
 impl RangeRead {
     /// The iterator has returned `row`, or its end.
     pub(crate) fn passed(&mut self, direction: Direction, row: Option<&Row>) {
+        let key = row.and_then(|row| row.as_ref().ok()).map(|(key, _)| &**key);
+        self.passed_to(direction, key);
+    }
+
+    /// All was passed up to `key`, and with it; up to the end of the bounds, when there is none.
+    pub(crate) fn passed_to(&mut self, direction: Direction, key: Option<&[u8]>) {
         let mut noted = self.set.0.lock();
         let Some(passed) = noted.open.get_mut(&self.id) else { return };
-        let Some(Ok((key, _))) = row else {
+        let Some(key) = key else {
             passed.is_whole = true;
             return;
         };
-        let end = match direction {
-            Direction::Forward => passed.front.get_or_insert_default(),
-            Direction::Backward => passed.back.get_or_insert_default(),
+        let (end, is_farther) = match direction {
+            Direction::Forward => {
+                let is_farther = passed.front.as_deref().is_none_or(|front| front < key);
+                (&mut passed.front, is_farther)
+            }
+            Direction::Backward => {
+                let is_farther = passed.back.as_deref().is_none_or(|back| back > key);
+                (&mut passed.back, is_farther)
+            }
         };
-        end.clear();
-        end.extend_from_slice(key);
+        if is_farther {
+            let end = end.get_or_insert_default();
+            end.clear();
+            end.extend_from_slice(key);
+        }
     }
 }
 

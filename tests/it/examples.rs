@@ -18,7 +18,9 @@ macro_rules! examples {
 }
 
 examples! {
+    append_runs: append at "../../examples/append.rs",
     backup_runs: backup at "../../examples/backup.rs",
+    cursors_runs: cursors at "../../examples/cursors.rs",
     ingest_runs: ingest at "../../examples/ingest.rs",
     named_trees_runs: named_trees at "../../examples/named_trees.rs",
     snapshots_runs: snapshots at "../../examples/snapshots.rs",

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 
+mod append;
 mod basics;
 #[cfg(feature = "cli")]
 mod cli;
 mod copy;
 mod crash;
+mod cursors;
 mod examples;
 mod faults;
 mod golden;
