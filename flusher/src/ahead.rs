@@ -19,7 +19,8 @@ use crate::segment_writer::{Draft, SegmentWriter, Space};
 pub type Fill<'f> = dyn FnMut(&mut SegmentWriter<'_, '_>) -> Result<(), Fault> + 'f;
 
 impl Mover {
-    /// Writes the rows that `fill` gives in such pages, none older than `base`; returns references to them, and
+    /// Writes the rows that `fill` gives in such pages, none older than `base`; returns references
+    /// to them, and
     /// what keeps them until a spill takes them over.
     ///
     /// # Errors
