@@ -7,6 +7,7 @@ mod basics;
 mod cli;
 mod crash;
 mod faults;
+mod hermitage;
 mod hostile;
 mod messages;
 mod model;
