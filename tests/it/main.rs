@@ -8,6 +8,7 @@ mod cli;
 mod crash;
 mod faults;
 mod hermitage;
+mod histories;
 mod hostile;
 mod messages;
 mod model;
