@@ -1,6 +1,6 @@
-//! The anomalies that the Hermitage project tries on databases, by their names there, at both levels
-//! of isolation: snapshot isolation lets `G2-item` and `G2` happen and nothing else, serializable
-//! lets nothing happen.
+//! The anomalies that the Hermitage project tries on databases, by their names there, at both
+//! levels of isolation: snapshot isolation lets `G2-item` and `G2` happen and nothing else,
+//! serializable lets nothing happen.
 //!
 //! Each history is played three times: with everything in memory; with every step moved into the
 //! leaves before the next one, among so many other rows that the tree has internal nodes; and
@@ -87,7 +87,7 @@ impl Actor<'_> {
     fn get(&self, key: &str) -> Option<u64> {
         let found = self.tx.get(&self.stage.tree, key).unwrap();
         self.stage.settle();
-        found.map(number)
+        found.as_ref().map(number)
     }
 
     /// The rows with such values: what Hermitage asks with a predicate.
@@ -128,13 +128,13 @@ impl Actor<'_> {
     }
 }
 
-fn number(slice: Slice) -> u64 {
+fn number(slice: &Slice) -> u64 {
     u64::from_le_bytes(slice[..8].try_into().unwrap())
 }
 
 fn row(row: Result<(Slice, Slice)>) -> (String, u64) {
     let (key, value) = row.unwrap();
-    (String::from_utf8(key.to_vec()).unwrap(), number(value))
+    (String::from_utf8(key.to_vec()).unwrap(), number(&value))
 }
 
 fn owned(rows: &[(&str, u64)]) -> Vec<(String, u64)> {

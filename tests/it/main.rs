@@ -20,3 +20,4 @@ mod step_points;
 mod threads;
 mod tidy;
 mod transactions;
+mod tx_model;

@@ -331,7 +331,7 @@ impl<'d> Client<'d> {
             let (key, number) = (self.key(), self.number());
             match self.plan.writing {
                 Writing::Merge => {
-                    open.tx.merge(self.tree, name(key), number.to_le_bytes()).unwrap()
+                    open.tx.merge(self.tree, name(key), number.to_le_bytes()).unwrap();
                 }
                 _ => open.tx.insert(self.tree, name(key), number.to_le_bytes()).unwrap(),
             }
