@@ -48,7 +48,7 @@ fn lists_that_are_read_and_written_back_stand_the_check() {
     const TEST: &str = "histories::lists_that_are_read_and_written_back_stand_the_check";
     for isolation in LEVELS {
         let writing = Writing::ReadAppend;
-        let plan = Plan { isolation, writing, keys: 6, threads: 4, transactions: 25 };
+        let plan = Plan { isolation, writing, keys: 6, threads: 4, transactions: 25, ballast: 0 };
         assert!(nothing_is_found(TEST, 60, plan) > 0, "nobody met anybody");
     }
 }
@@ -58,7 +58,7 @@ fn lists_that_are_merged_stand_the_check() {
     const TEST: &str = "histories::lists_that_are_merged_stand_the_check";
     for isolation in LEVELS {
         let writing = Writing::Merge;
-        let plan = Plan { isolation, writing, keys: 6, threads: 4, transactions: 25 };
+        let plan = Plan { isolation, writing, keys: 6, threads: 4, transactions: 25, ballast: 0 };
         assert!(nothing_is_found(TEST, 60, plan) > 0, "nobody met anybody");
     }
 }
@@ -68,7 +68,7 @@ fn registers_and_removed_ranges_stand_the_check() {
     const TEST: &str = "histories::registers_and_removed_ranges_stand_the_check";
     for isolation in LEVELS {
         let writing = Writing::Set;
-        let plan = Plan { isolation, writing, keys: 8, threads: 4, transactions: 25 };
+        let plan = Plan { isolation, writing, keys: 8, threads: 4, transactions: 25, ballast: 0 };
         assert!(nothing_is_found(TEST, 100, plan) > 0, "nobody met anybody");
     }
 }
@@ -79,15 +79,29 @@ fn long_histories_stand_the_check() {
     const TEST: &str = "histories::long_histories_stand_the_check";
     for isolation in LEVELS {
         for writing in [Writing::ReadAppend, Writing::Merge, Writing::Set] {
-            let plan = Plan { isolation, writing, keys: 12, threads: 6, transactions: 80 };
+            let plan =
+                Plan { isolation, writing, keys: 12, threads: 6, transactions: 80, ballast: 0 };
             assert!(nothing_is_found(TEST, 3, plan) > 0, "nobody met anybody");
+        }
+    }
+}
+
+/// With footprints so large that every commit is searched for, and watched meanwhile.
+#[test]
+fn histories_of_large_transactions_stand_the_check() {
+    const TEST: &str = "histories::histories_of_large_transactions_stand_the_check";
+    for isolation in LEVELS {
+        for writing in [Writing::ReadAppend, Writing::Set] {
+            let plan =
+                Plan { isolation, writing, keys: 4, threads: 4, transactions: 25, ballast: 600 };
+            assert!(nothing_is_found(TEST, 8, plan) > 0, "nobody met anybody");
         }
     }
 }
 
 fn skews(isolation: Isolation, seed: u64) -> History {
     let writing = Writing::Skew;
-    record(Plan { isolation, writing, keys: 3, threads: 4, transactions: 25 }, seed)
+    record(Plan { isolation, writing, keys: 3, threads: 4, transactions: 25, ballast: 0 }, seed)
 }
 
 /// The check is not blind: what snapshot isolation lets happen does happen, and is seen.

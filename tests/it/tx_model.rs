@@ -127,9 +127,7 @@ impl Open {
         for gone in &self.gone {
             assert!(self.tx.rollback_to(gone).is_err(), "it lies behind one that was gone back to");
         }
-        if which >= self.savepoints.len() {
-            return;
-        }
+        let Some(which) = which.checked_rem(self.savepoints.len()) else { return };
         self.gone.extend(self.savepoints.drain(which + 1..).map(|(savepoint, _)| savepoint));
         let (savepoint, count) = &self.savepoints[which];
         self.tx.rollback_to(savepoint).unwrap();
@@ -283,9 +281,7 @@ impl Pair {
     }
 
     fn play_inside(&mut self, which: usize, inside: Inside) {
-        if which >= self.open.len() {
-            return;
-        }
+        let Some(which) = which.checked_rem(self.open.len()) else { return };
         let open = &mut self.open[which];
         match inside {
             Inside::Change(change) => open.change(&self.trees, change),

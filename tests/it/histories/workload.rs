@@ -33,6 +33,9 @@ pub(super) struct Plan {
     pub(super) threads: u64,
     /// For each thread.
     pub(super) transactions: u64,
+    /// So many keys that nobody else has are changed besides by each: with more than the leader
+    /// looks at itself, everything is searched before each commit while others go on.
+    pub(super) ballast: u32,
 }
 
 /// One thread, with what it has written down.
@@ -208,7 +211,18 @@ impl<'d> Client<'d> {
             }
         }
         self.pause();
+        if open.changes > 0 {
+            self.add_ballast(&mut open);
+        }
         open
+    }
+
+    fn add_ballast(&mut self, open: &mut Open) {
+        let thread = self.next_number >> 20;
+        for row in 0..self.plan.ballast {
+            open.tx.insert(self.tree, format!("z{thread}-{row:03}"), "").unwrap();
+            open.changes += 1;
+        }
     }
 
     fn skew(&mut self, open: &mut Open) {
