@@ -6,6 +6,7 @@ mod basics;
 #[cfg(feature = "cli")]
 mod cli;
 mod crash;
+mod endings;
 mod faults;
 mod hermitage;
 mod histories;
