@@ -17,6 +17,7 @@ mod movement;
 mod refusals;
 mod scenarios;
 mod sim;
+mod slow_commits;
 mod step_points;
 mod threads;
 mod tidy;
