@@ -447,7 +447,7 @@ impl Engine {
             return Ok(());
         }
         let closed = self.close_files();
-        self.tickets.tell(self);
+        self.tickets.end(self);
         drop(self.lock.lock().take());
         Ok(closed?)
     }
@@ -477,7 +477,7 @@ impl Engine {
     /// Lets go of the files without writing anything, as a crash would.
     pub(crate) fn abandon(&self) {
         self.closed.store(true, Ordering::Release);
-        self.tickets.tell(self);
+        self.tickets.end(self);
         drop(self.lock.lock().take());
     }
 

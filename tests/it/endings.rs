@@ -1,6 +1,7 @@
 //! What becomes of transactions, snapshots, savepoints, iterators and tickets when something that
 //! they hang on ends: a transaction, the database, the process, the space on the disk.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use sapwood::{
@@ -140,6 +141,37 @@ fn a_close_tells_that_everything_is_durable() {
     let told = told.lock().unwrap();
     assert_eq!(told.len(), 3);
     assert!(told.iter().all(Result::is_ok), "{told:?}");
+}
+
+/// Who asked while a close was under way was told that nobody knows, before the close had made it
+/// durable.
+#[test]
+fn who_asks_during_a_close_is_told_how_it_ends() {
+    type Asking = Box<dyn FnOnce() + Send>;
+    let slot: Arc<Mutex<Option<Asking>>> = Arc::default();
+    let step = slot.clone();
+    let config = Config::in_memory().background(Background::Manual).tiny();
+    let config = config.cache_bytes(1 << 20).on_step(move |_| {
+        let asking = step.lock().unwrap().take();
+        if let Some(asking) = asking {
+            asking();
+        }
+        ControlFlow::Continue(())
+    });
+    let db = config.open().unwrap();
+    let tree = db.tree("t").unwrap();
+    let mut batch = db.batch();
+    batch.insert(&tree, "a", "");
+    let ticket = batch.commit_async(Durability::Synced).unwrap();
+    let told = Told::default();
+    let teller = told.clone();
+    *slot.lock().unwrap() = Some(Box::new(move || {
+        assert!(!ticket.is_durable(), "the close has got too far");
+        ticket.on_synced(move |outcome| teller.lock().unwrap().push(outcome));
+    }));
+    db.close().unwrap();
+    let told = told.lock().unwrap();
+    assert!(matches!(told[..], [Ok(())]), "{told:?}");
 }
 
 #[test]
