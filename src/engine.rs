@@ -474,7 +474,7 @@ impl Engine {
             return Ok(());
         }
         let closed = if self.is_read_only() { Ok(()) } else { self.close_files() };
-        self.tickets.tell(self);
+        self.tickets.end(self);
         drop(self.lock.lock().take());
         Ok(closed?)
     }
@@ -504,7 +504,7 @@ impl Engine {
     /// Lets go of the files without writing anything, as a crash would.
     pub(crate) fn abandon(&self) {
         self.closed.store(true, Ordering::Release);
-        self.tickets.tell(self);
+        self.tickets.end(self);
         drop(self.lock.lock().take());
     }
 

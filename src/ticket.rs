@@ -125,12 +125,14 @@ pub(crate) struct Tickets {
     waiting: Mutex<Vec<(Lsn, Tell)>>,
     /// Whether there are any; spares the rest of the world the lock.
     is_waited: AtomicBool,
+    /// Nothing more becomes durable: the database has been closed, or let go of.
+    is_over: AtomicBool,
 }
 
 impl Default for Tickets {
     fn default() -> Tickets {
         let waiting = Mutex::new(Rank::Storage, Vec::new());
-        Tickets { waiting, is_waited: AtomicBool::new(false) }
+        Tickets { waiting, is_waited: AtomicBool::new(false), is_over: AtomicBool::new(false) }
     }
 }
 
@@ -141,6 +143,13 @@ impl Tickets {
         self.is_waited.store(true, Ordering::Release);
     }
 
+    /// Tells everybody, because nothing more becomes durable. Before a close has ended, that is not
+    /// so: its last checkpoint makes everything durable.
+    pub(crate) fn end(&self, engine: &Engine) {
+        self.is_over.store(true, Ordering::Release);
+        self.tell(engine);
+    }
+
     /// Tells all whose position is durable, and everybody once nothing more will be.
     pub(crate) fn tell(&self, engine: &Engine) {
         if !self.is_waited.load(Ordering::Acquire) {
@@ -148,7 +157,8 @@ impl Tickets {
         }
         let durable = engine.log.durable();
         let broken = engine.table.poison().check().err();
-        let broken = broken.or_else(|| engine.is_closed().then_some(Fault::Closed));
+        let is_over = self.is_over.load(Ordering::Acquire);
+        let broken = broken.or_else(|| is_over.then_some(Fault::Closed));
         let due: Vec<_> = {
             let mut waiting = self.waiting.lock();
             let is_due = |(until, _): &mut (Lsn, Tell)| broken.is_some() || *until <= durable;

@@ -24,7 +24,7 @@ mod spilled;
 
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sapwood_cachetable::sync::{Mutex, Rank};
@@ -104,7 +104,8 @@ pub struct Transaction {
 /// A place in a transaction that it can go back to.
 #[derive(Clone, Debug)]
 pub struct Savepoint {
-    registration: Arc<Registration>,
+    /// Tells the transaction from others, and keeps nothing for it.
+    registration: Weak<Registration>,
     mark: Mark,
 }
 
@@ -398,7 +399,7 @@ impl Transaction {
     /// A place to go back to with [`Transaction::rollback_to`].
     pub fn savepoint(&mut self) -> Savepoint {
         let mark = self.changes.get_mut().mark();
-        Savepoint { registration: self.registration.clone(), mark }
+        Savepoint { registration: Arc::downgrade(&self.registration), mark }
     }
 
     /// Takes back all changes that were made since `savepoint`, which can be used again. What was
@@ -408,7 +409,7 @@ impl Transaction {
     /// When the savepoint is of another transaction, or lies behind one that was gone back to.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<()> {
         let changes = self.changes.get_mut();
-        let is_ours = Arc::ptr_eq(&self.registration, &savepoint.registration);
+        let is_ours = Weak::as_ptr(&savepoint.registration) == Arc::as_ptr(&self.registration);
         if !is_ours || !changes.has(savepoint.mark) {
             return Err(Error::new(Kind::Savepoint));
         }
