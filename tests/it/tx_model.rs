@@ -285,6 +285,13 @@ impl Pair {
         let open = &mut self.open[which];
         match inside {
             Inside::Change(change) => open.change(&self.trees, change),
+            Inside::Fill(from, count) => {
+                for at in from..from + count {
+                    let value = [&at.to_le_bytes()[..], &[b'.'; 300]].concat();
+                    let (tree, what) = (at as usize % 2, What::Insert(number(at), value));
+                    open.change(&self.trees, Change { tree, what });
+                }
+            }
             Inside::Look(look) => {
                 let held = looked(&open.tx, &self.trees, &open.seen, &look, &mut open.read);
                 self.held.extend(held);

@@ -45,6 +45,8 @@ pub(super) enum Leaving {
 #[derive(Clone, Debug)]
 pub(super) enum Inside {
     Change(Change),
+    /// Many rows side by side, more than a transaction keeps in memory.
+    Fill(u32, u32),
     Look(Look),
     GetForUpdate(usize, Vec<u8>),
     Savepoint,
@@ -182,6 +184,7 @@ fn look() -> impl Strategy<Value = Look> {
 fn inside() -> impl Strategy<Value = Inside> {
     prop_oneof![
         12 => change().prop_map(Inside::Change),
+        1 => (0u32..240, 1u32..160).prop_map(|(from, count)| Inside::Fill(from, count)),
         9 => look().prop_map(Inside::Look),
         1 => (0usize..2, key()).prop_map(|(tree, key)| Inside::GetForUpdate(tree, key)),
         3 => Just(Inside::Savepoint),
