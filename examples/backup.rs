@@ -1,10 +1,8 @@
 //! A backup of a database that is being written to: a copy is made, opened and compared.
 //!
-//! ```sh
-//! cargo run --example backup [FOLDER]
-//! ```
+//! `cargo run --release --example backup`
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sapwood::{Config, Database, Durability};
@@ -13,13 +11,9 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Copies a database in use.
 pub fn main() -> Result<()> {
-    let given = std::env::args_os().nth(1).map(PathBuf::from);
-    let temporary = std::env::temp_dir().join(format!("sapwood-backup-{}", std::process::id()));
-    let folder = given.clone().unwrap_or_else(|| temporary.clone());
+    let folder = std::env::temp_dir().join(format!("sapwood-backup-{}", std::process::id()));
     let outcome = back_up(&folder);
-    if given.is_none() {
-        std::fs::remove_dir_all(&temporary).ok();
-    }
+    std::fs::remove_dir_all(&folder).ok();
     outcome
 }
 

@@ -198,6 +198,13 @@ impl Error {
         }
     }
 
+    /// The name of its kind, for tests.
+    #[doc(hidden)]
+    pub fn kind_name(&self) -> String {
+        let text = format!("{:?}", self.0);
+        text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+    }
+
     fn fault(&self) -> Option<&Fault> {
         match &*self.0 {
             Kind::Fault(fault) | Kind::Indeterminate(fault) => Some(fault),

@@ -20,8 +20,7 @@ pub type Fill<'f> = dyn FnMut(&mut SegmentWriter<'_, '_>) -> Result<(), Fault> +
 
 impl Mover {
     /// Writes the rows that `fill` gives in such pages, none older than `base`; returns references
-    /// to them, and
-    /// what keeps them until a spill takes them over.
+    /// to them, and what keeps them until a spill takes them over.
     ///
     /// # Errors
     /// When the disk is full (what was written is given back), or a write fails.

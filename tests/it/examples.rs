@@ -23,6 +23,8 @@ examples! {
     cursors_runs: cursors at "../../examples/cursors.rs",
     ingest_runs: ingest at "../../examples/ingest.rs",
     named_trees_runs: named_trees at "../../examples/named_trees.rs",
+    read_only_runs: read_only at "../../examples/read_only.rs",
+    salvage_runs: salvage at "../../examples/salvage.rs",
     snapshots_runs: snapshots at "../../examples/snapshots.rs",
     tickets_runs: tickets at "../../examples/tickets.rs",
     transactions_runs: transactions at "../../examples/transactions.rs",
@@ -30,7 +32,7 @@ examples! {
 }
 
 /// Examples that are measurements: they take arguments, and the demo and the benchmarks run them.
-const MEASUREMENTS: [&str; 2] = ["movement", "random_load"];
+const MEASUREMENTS: [&str; 3] = ["meaning", "movement", "random_load"];
 
 #[test]
 fn no_example_is_left_out() {

@@ -10,6 +10,7 @@ mod copy;
 mod crash;
 mod cursors;
 mod endings;
+mod errors;
 mod examples;
 mod faults;
 mod golden;
