@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use sapwood::{Background, Config, Database, Durability, Error, Result, Tree};
+use sapwood::{Background, Config, Database, Durability, Error, Isolation, Result, Tree};
 
 use super::disk::{Cut, SimDisk};
 use super::model::{Change, Contents, Crash, Deed, Fate, Logging, Model, Rows, What};
@@ -75,6 +75,7 @@ impl Machine {
             Action::Drop(tree) => self.drop_tree(tree),
             Action::Single(change) => self.single(change),
             Action::Batch(changes, durability) => self.batch(changes, *durability),
+            Action::Transaction(changes, durability) => self.transaction(changes, *durability),
             Action::Sync => {
                 self.db().sync()?;
                 self.model.synced();
@@ -152,6 +153,48 @@ impl Machine {
             }
         }
         let done = batch.commit(durability);
+        self.note_changes(changes, durability, done)
+    }
+
+    fn transaction(&mut self, changes: &[Change], durability: Durability) -> Result<()> {
+        let known = changes.iter().filter(|change| self.trees.contains_key(change.tree));
+        let changes: Vec<Change> = known.cloned().collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let done = self.begin_and_commit(&changes, durability);
+        self.note_changes(changes, durability, done)
+    }
+
+    fn begin_and_commit(&self, changes: &[Change], durability: Durability) -> Result<()> {
+        let mut tx = self.db().begin_with(Isolation::Serializable)?;
+        for (index, change) in changes.iter().enumerate() {
+            let (tree, key) = (&self.trees[change.tree], &change.key);
+            if index % 3 == 1 {
+                let before = tx.get(tree, key)?;
+                let savepoint = tx.savepoint();
+                tx.remove(tree, key)?;
+                tx.rollback_to(&savepoint)?;
+                assert_eq!(tx.get(tree, key)?, before);
+            }
+            match &change.what {
+                What::Put(value) => tx.insert(tree, key, value)?,
+                What::Remove => tx.remove(tree, key)?,
+                What::Merge(operand) => tx.merge(tree, key, operand)?,
+                What::RemoveRange(upper) => {
+                    tx.remove_range::<Vec<u8>>(tree, (Bound::Included(key), ends(upper)))?;
+                }
+            }
+        }
+        tx.commit_with(durability).map(|_| ())
+    }
+
+    fn note_changes(
+        &mut self,
+        changes: Vec<Change>,
+        durability: Durability,
+        done: Result<()>,
+    ) -> Result<()> {
         let logging = match durability {
             Durability::NoWal => Logging::Unlogged,
             _ => Logging::Logged,

@@ -60,6 +60,8 @@ pub enum Action {
     /// One change, buffered.
     Single(Change),
     Batch(Vec<Change>, Durability),
+    /// The same in a transaction, with something in it that is taken back.
+    Transaction(Vec<Change>, Durability),
     Sync,
     Checkpoint,
     Maintain(usize),
@@ -146,7 +148,11 @@ impl Author {
 
     fn batch(&mut self, durability: Durability) -> Action {
         let count = 1 + self.random.below(self.shape.changes);
-        Action::Batch((0..count).map(|_| self.change()).collect(), durability)
+        let changes = (0..count).map(|_| self.change()).collect();
+        match self.random.chance(40) {
+            true => Action::Transaction(changes, durability),
+            false => Action::Batch(changes, durability),
+        }
     }
 
     fn change(&mut self) -> Change {
