@@ -34,6 +34,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::copy::open_empty;
 use crate::error::{Error, Kind, Result};
+use crate::generation::{Generation, Written};
 use crate::recovery::{Opening, logged_in, with_built_in};
 use crate::view::View;
 use crate::wal::{ReadLog, read_log_so_far};
@@ -173,6 +174,7 @@ pub fn salvage_on(from: Arc<dyn Storage>, to: Config) -> Result<SalvageReport> {
     let (log, loss) = read_log_so_far(&*from, &root.block_file.superblock)?;
     let opening = mended(from, &root, &log, &mut damages)?;
     replay(&opening, &log, loss, &mut damages);
+    mend_generations(&opening, &root, &mut damages);
     let db = to.open()?;
     let trees = {
         let view = opening.views.load();
@@ -183,6 +185,30 @@ pub fn salvage_on(from: Arc<dyn Storage>, to: Config) -> Result<SalvageReport> {
     };
     db.close()?;
     Ok(SalvageReport { trees, damages: damages.all })
+}
+
+/// Leaves out what cannot be read of the runs that log records name.
+fn mend_generations(opening: &Opening, root: &Root, damages: &mut Damages) {
+    let view = opening.views.load();
+    let mut mender = Mender::new(&opening.table, &root.places, damages);
+    let mend = |generation: &Arc<Generation>| {
+        if !generation.has_runs() {
+            return generation.clone();
+        }
+        let known = |tree| view.forest.trees.get(&tree).map(|known| (tree, &*known.options.name));
+        let trees = generation.trees_of_runs().filter_map(known);
+        let runs = trees.map(|(tree, name)| {
+            let mended = mender.logged_runs(name, generation.runs(tree));
+            (tree, mended)
+        });
+        let written = Written { runs: runs.collect(), reserved: Vec::new() };
+        let (id, oldest) = (generation.id, generation.first_msn());
+        Arc::new(Generation::holding(id, oldest, &opening.table, written))
+    };
+    let sealed = view.sealed.iter().map(mend).collect();
+    let (forest, active) = (view.forest.clone(), view.active.clone());
+    // What was replaced kept the runs in place; a salvage frees nothing.
+    drop(opening.views.store(View { forest, sealed, active }));
 }
 
 /// The trees of the checkpoint without what cannot be read.

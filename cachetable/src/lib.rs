@@ -18,6 +18,7 @@ pub mod stats;
 mod step;
 pub mod storage;
 pub mod sync;
+mod write_behind;
 mod writer;
 
 pub use cachetable::{BLOCK_FILE, Cachetable, EncoderPool, Meters, encoder_pool, is_full};
@@ -27,4 +28,5 @@ pub use fetch::Caching;
 pub use reserved::Reserved;
 pub use run_cursor::{Asked, Lookup, ReadAhead, RowVersions, RunCursor};
 pub use step::{StepHook, StepPoint, Steps};
+pub use write_behind::WriteBehind;
 pub use writer::Ownership;

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sapwood_cachetable::{Cachetable, Fault, Ownership, Reserved};
+use sapwood_cachetable::{Cachetable, Fault, Ownership, Reserved, WriteBehind};
 use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
@@ -25,33 +25,27 @@ use crate::stop::Stop;
 pub struct Draft<'a> {
     table: &'a Cachetable,
     stop: Stop<'a>,
-    writing: Writing,
+    /// Writes what was built while more is built; without it, segments are written when memory is
+    /// short: what dies early is never written.
+    behind: Option<WriteBehind>,
     segments: Vec<Arc<Segment>>,
-}
-
-/// When the segments of a draft are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writing {
-    /// When memory is short: what dies early is never written.
-    Late,
-    /// Some at a time, since all of them must be on disk in the end.
-    Soon,
 }
 
 impl<'a> Draft<'a> {
     /// An empty draft of a job that breaks off when `stop` says so.
     pub fn new(table: &'a Cachetable, stop: Stop<'a>) -> Draft<'a> {
-        Draft { table, stop, writing: Writing::Late, segments: Vec::new() }
+        Draft { table, stop, behind: None, segments: Vec::new() }
     }
 
     /// An empty draft of something that is written ahead of its commit.
-    pub fn ahead(table: &'a Cachetable) -> Draft<'a> {
-        Draft { table, stop: Stop::NEVER, writing: Writing::Soon, segments: Vec::new() }
+    pub fn ahead(table: &'a Arc<Cachetable>) -> Draft<'a> {
+        let behind = Some(WriteBehind::new(table.clone()));
+        Draft { table, stop: Stop::NEVER, behind, segments: Vec::new() }
     }
 
-    /// Writes what is not written yet, and keeps all of it for whoever will publish it.
+    /// Waits until all is written, and keeps it for whoever will publish it.
     pub fn keep(mut self, table: Arc<Cachetable>) -> Result<Reserved, Fault> {
-        self.table.write_segments(&self.segments, Ownership::Job)?;
+        self.behind.as_ref().map_or(Ok(()), WriteBehind::finish)?;
         Ok(Reserved::new(table, std::mem::take(&mut self.segments)))
     }
 
@@ -76,13 +70,9 @@ impl<'a> Draft<'a> {
 
     /// Writes the segments out if memory is short, oldest first.
     fn make_room(&self) -> Result<(), Fault> {
-        /// So many are compressed and written together.
-        const SOME: usize = 8;
-        if self.writing == Writing::Soon {
-            let last = self.segments.rchunks(SOME).next().unwrap_or_default();
-            if self.segments.len().is_multiple_of(SOME) {
-                self.table.write_segments(last, Ownership::Job)?;
-            }
+        if let (Some(behind), Some(last)) = (&self.behind, self.segments.last()) {
+            behind.write(last)?;
+            return self.table.make_room_by_writing();
         }
         self.table.make_room_by_writing()?;
         for segment in &self.segments {
@@ -97,6 +87,8 @@ impl<'a> Draft<'a> {
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
+        // First, so that nothing is being written any more.
+        drop(self.behind.take());
         self.table.give_back(&self.segments);
     }
 }

@@ -55,6 +55,13 @@ impl<'a> Mender<'a> {
         CatalogTree { top, ..tree }
     }
 
+    /// The runs of a tree that the log names, without what cannot be read of them.
+    pub(super) fn logged_runs(&mut self, tree: &str, runs: &[Arc<Run>]) -> Vec<Arc<Run>> {
+        tree.clone_into(&mut self.tree);
+        let runs = runs.iter().map(|run| self.run(run, Loss::Changes));
+        runs.filter(|run| !run.is_empty()).map(Arc::new).collect()
+    }
+
     fn edge(&mut self, edge: &Edge, bounds: &Bounds) -> Edge {
         let runs = edge.buffer().iter().map(|run| self.run(run, Loss::Changes));
         let runs = runs.filter(|run| !run.is_empty()).map(Arc::new).collect();

@@ -259,3 +259,39 @@ fn a_crash_leaves_a_large_commit_whole_or_not_at_all() {
         }
     }
 }
+
+#[test]
+fn a_damaged_bulk_load_that_only_the_log_names_is_salvaged_but_for_its_damage() {
+    let disk = SimDisk::new(4);
+    let db = open(&disk);
+    let rows = |number: u32| (format!("load-{number:04}"), [8; 30]);
+    tree(&db).ingest((0..400).map(rows)).unwrap();
+    db.abandon();
+    let disk = disk.kill();
+    let length = disk.read_file("sapwood.db").unwrap().len() as u64;
+    let (mut whole, mut harmed) = (0, 0);
+    for offset in (8192..length).step_by(509) {
+        let broken = disk.kill();
+        broken.flip("sapwood.db", offset, 1);
+        let saved = SimDisk::new(5);
+        let report = sapwood::salvage_on(Arc::new(broken), config(&saved)).unwrap();
+        let db = open(&saved);
+        let kept: Vec<_> = self::rows(db.tree("t").unwrap().iter());
+        for (key, value) in &kept {
+            let number = std::str::from_utf8(&key[5..]).unwrap().parse().unwrap();
+            assert_eq!(
+                (key.as_slice(), value.as_slice()),
+                (rows(number).0.as_bytes(), &[8; 30][..])
+            );
+        }
+        assert_eq!(kept.len() == 400, report.is_whole(), "{report:?}");
+        match kept.len() {
+            400 => whole += 1,
+            some => {
+                assert!(some > 100, "{some} rows are left");
+                harmed += 1;
+            }
+        }
+    }
+    assert!(whole > 0 && harmed > 0, "{whole} whole, {harmed} harmed");
+}

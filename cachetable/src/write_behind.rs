@@ -1,0 +1,121 @@
+//! Writing segments while more of them are built.
+//!
+//! ```text
+//! builder   S1 . S2 . S3 . S4 ..      hands each over, waits only when too many are under way
+//! pool         [S1] [S2] [S3]         compresses and writes
+//! ```
+//!
+//! Without a pool each is written at once, so that nothing depends on how threads run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use sapwood_serialize::segment::Segment;
+
+use crate::cachetable::Cachetable;
+use crate::fault::Fault;
+use crate::sync::{Condvar, Mutex, Rank};
+use crate::writer::Ownership;
+
+/// No more segments than this are under way.
+const UNDER_WAY_MAX: usize = 8;
+
+/// See the module's head. Dropping it waits for what is under way.
+pub struct WriteBehind {
+    table: Arc<Cachetable>,
+    progress: Arc<Progress>,
+}
+
+struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    under_way: usize,
+    failed: Option<Fault>,
+    panic: Option<Box<dyn std::any::Any + Send>>,
+}
+
+impl WriteBehind {
+    /// Writes a job's segments of `table`.
+    pub fn new(table: Arc<Cachetable>) -> WriteBehind {
+        let state = Mutex::new(Rank::JobQueue, State::default());
+        WriteBehind { table, progress: Arc::new(Progress { state, changed: Condvar::new() }) }
+    }
+
+    /// Has `segment` written; waits while too many are under way.
+    ///
+    /// # Errors
+    /// When an earlier one could not be written.
+    pub fn write(&self, segment: &Arc<Segment>) -> Result<(), Fault> {
+        let Some(pool) = &self.table.pool else {
+            return self.table.write_segment(segment, Ownership::Job);
+        };
+        self.wait_below(UNDER_WAY_MAX);
+        let mut state = self.progress.state.lock();
+        if let Some(fault) = &state.failed {
+            return Err(fault.clone());
+        }
+        state.under_way += 1;
+        drop(state);
+        let (table, progress) = (self.table.clone(), self.progress.clone());
+        let segment = segment.clone();
+        pool.spawn(move || {
+            let write = || table.write_segment(&segment, Ownership::Job);
+            let written = catch_unwind(AssertUnwindSafe(write));
+            // Before it counts as done: whoever waits may be about to drop everything.
+            drop((segment, table));
+            progress.done(written);
+        });
+        Ok(())
+    }
+
+    /// Waits until everything was written.
+    ///
+    /// # Errors
+    /// When something could not be.
+    ///
+    /// # Panics
+    /// When writing panicked.
+    pub fn finish(&self) -> Result<(), Fault> {
+        self.wait_below(1);
+        let mut state = self.progress.state.lock();
+        let (panic, failed) = (state.panic.take(), state.failed.clone());
+        drop(state);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn wait_below(&self, count: usize) {
+        let mut state = self.progress.state.lock();
+        while state.under_way >= count {
+            self.progress.changed.wait(&mut state);
+        }
+    }
+}
+
+impl Drop for WriteBehind {
+    fn drop(&mut self) {
+        self.wait_below(1);
+    }
+}
+
+impl Progress {
+    fn done(&self, written: std::thread::Result<Result<(), Fault>>) {
+        let mut state = self.state.lock();
+        state.under_way -= 1;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => {
+                state.failed.get_or_insert(fault);
+            }
+            Err(panic) => state.panic = Some(panic),
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+}
