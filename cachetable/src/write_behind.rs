@@ -1,7 +1,7 @@
 //! Writing segments while more of them are built.
 //!
 //! ```text
-//! builder   S1 . S2 . S3 . S4 ..      hands each over, waits only when too many are under way
+//! builder   S1 . S2 . S3 . S4 ..      hands each over, lends a hand when too many are under way
 //! pool         [S1] [S2] [S3]         compresses and writes
 //! ```
 //!
@@ -45,25 +45,28 @@ impl WriteBehind {
         WriteBehind { table, progress: Arc::new(Progress { state, changed: Condvar::new() }) }
     }
 
-    /// Has `segment` written; waits while too many are under way.
+    /// Has `segment` written; does it itself while many others are under way.
     ///
     /// # Errors
     /// When an earlier one could not be written.
     pub fn write(&self, segment: &Arc<Segment>) -> Result<(), Fault> {
         let Some(pool) = &self.table.pool else {
-            return self.table.write_segment(segment, Ownership::Job);
+            return self.table.write_ahead(segment);
         };
-        self.wait_below(UNDER_WAY_MAX);
         let mut state = self.progress.state.lock();
         if let Some(fault) = &state.failed {
             return Err(fault.clone());
+        }
+        if state.under_way >= UNDER_WAY_MAX {
+            drop(state);
+            return self.table.write_ahead(segment);
         }
         state.under_way += 1;
         drop(state);
         let (table, progress) = (self.table.clone(), self.progress.clone());
         let segment = segment.clone();
         pool.spawn(move || {
-            let write = || table.write_segment(&segment, Ownership::Job);
+            let write = || table.write_ahead(&segment);
             let written = catch_unwind(AssertUnwindSafe(write));
             // Before it counts as done: whoever waits may be about to drop everything.
             drop((segment, table));
@@ -95,6 +98,17 @@ impl WriteBehind {
         while state.under_way >= count {
             self.progress.changed.wait(&mut state);
         }
+    }
+}
+
+impl Cachetable {
+    /// Writes a job's segment that is to be durable soon: the disk begins at once.
+    fn write_ahead(&self, segment: &Arc<Segment>) -> Result<(), Fault> {
+        self.write_segment(segment, Ownership::Job)?;
+        if let Some(place) = segment.place() {
+            self.file().start_writeback(place.extent.offset, place.extent.bytes);
+        }
+        Ok(())
     }
 }
 

@@ -127,7 +127,6 @@ impl Cachetable {
         match self.file.write_at(&padded, extent.offset) {
             Ok(()) => {
                 self.counters().bytes_written.add(extent.bytes);
-                self.file.start_writeback(extent.offset, extent.bytes);
                 Ok(extent)
             }
             Err(error) => {

@@ -125,6 +125,8 @@ pub struct SegmentWriter<'a, 'd> {
     space: Space,
     base: Msn,
     builder: PageBuilder,
+    /// What all rows so far are; as long as it is plain, pages need not be looked through for it.
+    content: Content,
     held_page: Option<Page>,
     held: Option<Pack>,
     open: Pack,
@@ -148,6 +150,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             space,
             base,
             builder: PageBuilder::new(),
+            content: Content::Plain,
             held_page: None,
             held: None,
             open: Pack::default(),
@@ -179,6 +182,9 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
     }
 
     fn push_relative(&mut self, key: &[u8], versions: &[Version<'_>]) -> Result<(), Fault> {
+        if !matches!(versions, [Version { op: Op::Put(_), .. }]) {
+            self.content = Content::Mixed;
+        }
         let bytes = PageBuilder::cell_bytes(key, versions);
         if !self.builder.is_empty()
             && self.builder.bytes() + bytes > self.options.page_bytes as usize
@@ -253,7 +259,11 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             Space::Ask => self.table.promise(promised)?,
             Space::Promised => self.table.promise_anyway(promised),
         };
-        let (facts, meta, superseded) = describe(self.table, &pack);
+        let (content, superseded) = match self.content {
+            Content::Plain => (Content::Plain, 0),
+            Content::Mixed => content_of(&pack),
+        };
+        let (facts, meta) = describe(self.table, &pack, content);
         let compression = self.options.compression;
         let segment =
             self.table.build_segment(facts, meta, pack.pages, promise, compression, superseded);
@@ -263,15 +273,11 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
     }
 }
 
-/// What is to be known of a pack, and how many bytes of it are versions that newer ones follow.
-fn describe(table: &Cachetable, pack: &Pack) -> (SegmentFacts, SegmentMeta, usize) {
-    let mut directory = Directory::builder();
-    let mut hashes = Vec::new();
+/// What the rows of a pack are, and how many bytes of it are versions that newer ones follow.
+fn content_of(pack: &Pack) -> (Content, usize) {
     let (mut content, mut superseded) = (Content::Plain, 0);
     for page in &pack.pages {
-        let rows = page.rows();
-        for row in 0..rows {
-            hashes.push(Filter::hash(page.key(row)));
+        for row in 0..page.rows() {
             let mut versions = page.versions(row);
             let is_put = matches!(versions.next(), Some(Version { op: Op::Put(_), .. }));
             let older: usize = versions.map(|version| version.op.payload().len() + 10).sum();
@@ -280,6 +286,17 @@ fn describe(table: &Cachetable, pack: &Pack) -> (SegmentFacts, SegmentMeta, usiz
             }
             superseded += older;
         }
+    }
+    (content, superseded)
+}
+
+/// What is to be known of a pack.
+fn describe(table: &Cachetable, pack: &Pack, content: Content) -> (SegmentFacts, SegmentMeta) {
+    let mut directory = Directory::builder();
+    let mut hashes = Vec::new();
+    for page in &pack.pages {
+        let rows = page.rows();
+        hashes.extend((0..rows).map(|row| Filter::hash(page.key(row))));
         let summary = PageSummary {
             rows: u32::try_from(rows).expect("a page has fewer than 2^32 rows"),
             raw_bytes: u32::try_from(page.bytes()).expect("a page has less than 4 GiB"),
@@ -295,7 +312,7 @@ fn describe(table: &Cachetable, pack: &Pack) -> (SegmentFacts, SegmentMeta, usiz
         bytes: directory.raw_bytes(),
         content,
     };
-    (facts, SegmentMeta { directory, filter: Filter::build(&hashes) }, superseded)
+    (facts, SegmentMeta { directory, filter: Filter::build(&hashes) })
 }
 
 /// Two packs with the same pages, about as large as each other.

@@ -209,7 +209,12 @@ impl StorageFile for DiskFile {
 
     /// Does nothing: the call that only starts writing is not offered without unsafe code, and
     /// the advice that comes near it would also drop the kernel's copy, which is the second tier.
-    fn start_writeback(&self, _offset: u64, _bytes: u64) {}
+    fn start_writeback(&self, offset: u64, bytes: u64) {
+        // The system writes out what is dirty there, without waiting, and lets go of the rest.
+        // Advice that is not taken costs nothing but time.
+        let Some(bytes) = std::num::NonZero::new(bytes) else { return };
+        let _ = rustix::fs::fadvise(&self.file, offset, Some(bytes), rustix::fs::Advice::DontNeed);
+    }
 }
 
 impl DiskFile {
