@@ -23,7 +23,7 @@ use crate::config::Background;
 use crate::daemon::Held;
 use crate::error::{Error, Kind, Result};
 use crate::generation::Generation;
-use crate::idle::Idle;
+use crate::idle::{Counted, Idle};
 use crate::throttle::Throttle;
 use crate::ticket::Tickets;
 use crate::view::{Registration, View, ViewCell};
@@ -369,6 +369,13 @@ impl Engine {
     }
 
     fn checkpoint_once(&self, session: Session, by: By) -> std::result::Result<(), Fault> {
+        let taken = self.checkpoint_alone(session, by);
+        // Only now: whoever is told may want a checkpoint, too.
+        self.tickets.tell(self);
+        taken
+    }
+
+    fn checkpoint_alone(&self, session: Session, by: By) -> std::result::Result<(), Fault> {
         let _alone = self.hold_checkpoints();
         // The last checkpoint says that there is no log; none may say otherwise after it.
         if by == By::Anybody && self.is_closed() {
@@ -378,7 +385,7 @@ impl Engine {
         let flip = Flip { sequence: before.sequence + 1, epoch: self.log.epoch(), session };
         let written = self.counters.user_bytes.get();
         let superblock = self.table.checkpoint(flip, |_| self.capture(session), &|| {
-            self.sync_log_to(self.log.end())?;
+            self.log.sync_to(self.log.end())?;
             Ok(self.log.durable())
         })?;
         *self.superblock.lock() = superblock;
@@ -506,6 +513,13 @@ impl Engine {
         self.closed.store(true, Ordering::Release);
         self.tickets.end(self);
         drop(self.lock.lock().take());
+    }
+
+    /// Notes somebody who writes what is not committed yet, until the returned value is dropped:
+    /// who closes waits for it, and nobody writes to a file that may be another one's by then.
+    pub(crate) fn enter_open(&self) -> std::result::Result<Counted<'_>, Fault> {
+        let user = self.idle.enter();
+        if self.is_closed() { Err(Fault::Closed) } else { Ok(user) }
     }
 
     /// Whether it was closed.

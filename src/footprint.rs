@@ -50,20 +50,22 @@ impl Footprint {
         });
     }
 
-    /// Makes it coarser: every eight neighbouring keys of a tree become one stretch.
+    /// Makes it coarser: every eight neighbouring keys and stretches of a tree become one stretch.
     pub(crate) fn coarsen(&mut self) {
-        self.sort();
-        let keys = std::mem::take(&mut self.keys);
-        for some in keys.chunk_by(|(one, _), (other, _)| one == other) {
-            for group in some.chunks(8) {
-                let [(tree, first), ..] = group else { continue };
-                let (_, last) = group.last().unwrap_or(&group[0]);
-                let bounds =
-                    Bounds { lower: first.clone(), upper: Some(crate::keys::successor(last)) };
-                self.push_range(*tree, bounds);
-            }
+        for (tree, key) in std::mem::take(&mut self.keys) {
+            let upper = Some(crate::keys::successor(&key));
+            self.ranges.push((tree, Bounds { lower: key, upper }));
         }
         self.sort();
+        let ranges = std::mem::take(&mut self.ranges);
+        for some in ranges.chunk_by(|(one, _), (other, _)| one == other) {
+            for group in some.chunks(8) {
+                let [(tree, first), ..] = group else { continue };
+                // None overlaps another, so the last one reaches farthest.
+                let upper = group.last().and_then(|(_, last)| last.upper.clone());
+                self.push_range(*tree, Bounds { lower: first.lower.clone(), upper });
+            }
+        }
     }
 
     /// How many keys and stretches it has.
@@ -99,10 +101,16 @@ impl Footprint {
         let is_before = |(other, one): &(TreeId, Key)| (*other, one) < (tree, &bounds.lower);
         let at = self.keys.partition_point(is_before);
         let key = self.keys.get(at).filter(|(other, key)| *other == tree && bounds.contains(key));
+        let ends_before = |(other, one): &(TreeId, Bounds)| match &one.upper {
+            _ if *other != tree => *other < tree,
+            upper => upper.as_ref().is_some_and(|upper| *upper <= bounds.lower),
+        };
+        // They are apart, so that their ends ascend as well.
+        let at = self.ranges.partition_point(ends_before);
         let overlaps = |(other, one): &&(TreeId, Bounds)| {
             *other == tree && !one.intersection(bounds).is_empty()
         };
-        let range = || self.ranges.iter().find(overlaps).map(|(_, one)| one.lower.clone());
+        let range = || self.ranges.get(at).filter(overlaps).map(|(_, one)| one.lower.clone());
         key.map(|(_, key)| key.clone()).or_else(range)
     }
 }
@@ -146,5 +154,24 @@ mod tests {
         assert!(footprint.len() < 20);
         assert!((0u8..100).all(|byte| footprint.has(tree, &[byte * 2])));
         assert!(!footprint.has(tree, &[199]));
+    }
+
+    #[test]
+    fn a_coarse_one_has_no_stretch_less_and_stays_small() {
+        let tree = TreeId::from_raw(1);
+        let all = || (0u16..4000).map(|number| (number * 10).to_be_bytes());
+        let mut footprint = Footprint::default();
+        for (at, lower) in all().enumerate() {
+            footprint.push_range(tree, bounds(&lower, &(at as u16 * 10 + 5).to_be_bytes()));
+            if footprint.len() >= 100 {
+                footprint.coarsen();
+            }
+        }
+        assert!(footprint.len() <= 100);
+        footprint.sort();
+        assert!(all().all(|lower| footprint.has(tree, &lower)));
+        let within = |lower: &[u8], upper: &[u8]| footprint.within(tree, &bounds(lower, upper));
+        assert!(all().all(|lower| within(&lower, &[&lower[..], b"x"].concat()).is_some()));
+        assert_eq!(within(&40_000u16.to_be_bytes(), &[255; 3]), None);
     }
 }

@@ -90,16 +90,21 @@ impl Tree {
         engine.table.poison().check()?;
         let mut rows = Rows { tree: self, rows: rows.into_iter(), taken: 0, last: None };
         let first = Sight::OWN_FIRST;
-        let mut refused = None;
+        let (mut refused, mut user) = (None, None);
         let written =
             engine.mover.write_ahead(self.pages()?, first, &mut |writer| match rows.fill(writer) {
-                Ok(()) => Ok(()),
+                Ok(()) => {
+                    // What is left is written without the caller's rows.
+                    user = Some(engine.enter_open()?);
+                    Ok(())
+                }
                 Err(Broken::Fault(fault)) => Err(fault),
                 Err(Broken::Refused(error)) => {
                     refused = Some(error);
                     Err(Fault::Stopped)
                 }
             });
+        drop(user);
         if let Some(error) = refused {
             return Err(error);
         }
@@ -129,6 +134,8 @@ impl<K: AsRef<[u8]>, V: AsRef<[u8]>, I: Iterator<Item = Result<(K, V)>>> Rows<'_
             let (key, value) = row.map_err(Broken::Refused)?;
             let (key, value) = (key.as_ref(), value.as_ref());
             self.check(key, value, most).map_err(Broken::Refused)?;
+            // Not while the caller looks for the next row, who may be the one who closes.
+            let _user = self.tree.db().engine().enter_open()?;
             writer.push(key, &[Version { msn, op: Op::Put(value) }])?;
             let last = self.last.get_or_insert_default();
             last.clear();

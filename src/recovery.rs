@@ -235,6 +235,11 @@ impl Opening {
         runs: &[u8],
     ) -> std::result::Result<Generation, Fault> {
         let trees = decode_runs(numbers, runs)?;
+        let next = first.to_raw().checked_add(numbers.max(1)).map(Msn::from_raw);
+        let Some(next) = next.filter(|next| *next <= Sight::OWN_FIRST) else {
+            let rule = "it takes more message numbers than there are";
+            return Err(Corruption::new("log record", 0, rule).into());
+        };
         let (mut segments, mut runs) = (BTreeMap::new(), BTreeMap::new());
         for (tree, of_tree) in trees {
             let parts = of_tree.iter().flat_map(|run| run.segments());
@@ -250,7 +255,7 @@ impl Opening {
         }
         let reserved = vec![Arc::new(Reserved::new(self.table.clone(), segments))];
         let written = Written { runs, reserved }.renumbered(Sight::OWN_FIRST, first);
-        self.views.advance(Msn::from_raw(first.plus(numbers.max(1)).to_raw() - 1));
+        self.views.advance(Msn::from_raw(next.to_raw() - 1));
         Ok(Generation::holding(GenerationId::ZERO, first, &self.table, written))
     }
 

@@ -68,9 +68,11 @@ impl Crew {
     }
 
     /// Tells the threads to stop, and returns when they have. Every [`Waker`] must be gone.
+    /// A thread of the crew itself may call it, and stops once it is back from its work.
     pub fn stop(self) {
         drop(self.wake);
-        for thread in self.threads {
+        let caller = std::thread::current().id();
+        for thread in self.threads.into_iter().filter(|one| one.thread().id() != caller) {
             // A panic was caught and told inside.
             let _ = thread.join();
         }

@@ -40,6 +40,9 @@ pub fn decode_runs(numbers: u64, payload: &[u8]) -> Result<TreeRuns, Corruption>
     let mut decoder = Decoder::new("runs of a commit", payload);
     let mut segments = SegmentPool::default();
     let mut trees: TreeRuns = Vec::new();
+    if numbers >= Sight::OWN_FIRST.to_raw() {
+        return Err(decoder.broken("it takes more message numbers than there are"));
+    }
     for _ in 0..decoder.count(decoder.remaining())? {
         let tree = TreeId::from_raw(decoder.varint()?);
         if trees.last().is_some_and(|(last, _)| *last >= tree) {
@@ -67,4 +70,17 @@ fn are_numbered(numbers: u64, runs: &[Arc<Run>]) -> bool {
     };
     let ascends = |pair: &[Arc<Run>]| matches!(pair, [a, b] if a.newest() < b.oldest());
     runs.iter().all(within) && runs.windows(2).all(ascends)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_of_numbers_that_nobody_has_is_refused() {
+        let none = encode_runs(&Vec::new());
+        assert!(decode_runs(1, &none).is_ok());
+        assert!(decode_runs(1 << 60, &none).is_err());
+        assert!(decode_runs(u64::MAX, &none).is_err());
+    }
 }

@@ -66,8 +66,10 @@ fn number(count: u64) -> Msn {
 }
 
 impl Changes {
-    /// Adds a change; spills when there are more than may be in memory.
+    /// Adds a change; spills when there are more than may be in memory. When that fails, the change
+    /// is not made.
     pub(crate) fn push(&mut self, engine: &Engine, record: &Record<'_>) -> Result<(), Fault> {
+        let bytes = self.records.len();
         encode_record(&mut self.records, record);
         self.count += 1;
         let capacity = self.records.capacity();
@@ -75,14 +77,20 @@ impl Changes {
             self.charge = Some(engine.table.meters().memtables.charge(capacity));
         }
         let spills = self.records.len() as u64 >= records_bytes_max(&engine.table);
-        if spills { self.spill(engine) } else { Ok(()) }
+        let spilled = if spills { self.spill(engine) } else { Ok(()) };
+        if spilled.is_err() {
+            self.records.truncate(bytes);
+            self.count -= 1;
+        }
+        spilled
     }
 
-    /// Writes all changes that are in memory to disk.
+    /// Writes all changes that are in memory to disk, or none.
     pub(crate) fn spill(&mut self, engine: &Engine) -> Result<(), Fault> {
         if self.records.is_empty() {
             return Ok(());
         }
+        let _user = engine.enter_open()?;
         let (first, marks) = (number(self.first), self.horizon());
         let mut index = self.index.take().unwrap_or_else(|| Index::new(&engine.table, first));
         index.catch_up(&self.records)?;
@@ -134,7 +142,7 @@ impl Changes {
         self.marks.get(mark.number) == Some(&mark)
     }
 
-    /// Forgets what came behind `mark`, later marks included.
+    /// Forgets what came behind `mark`, later marks included; when that fails, nothing.
     pub(crate) fn cut(&mut self, engine: &Engine, mark: Mark) -> Result<(), Fault> {
         if mark.first == self.first {
             self.records.truncate(mark.bytes);
@@ -142,6 +150,7 @@ impl Changes {
                 self.index = None;
             }
         } else {
+            let _user = engine.enter_open()?;
             self.spilled.cut(engine, Msn::from_raw(number(mark.count).to_raw() - 1))?;
             self.records.clear();
             self.index = None;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sapwood_cachetable::{Fault, ReadAhead, Reserved, RunCursor};
-use sapwood_flusher::{Forest, SegmentWriter};
+use sapwood_flusher::SegmentWriter;
 use sapwood_serialize::catalog_image::{CatalogTree, PageOptions};
 use sapwood_serialize::fold::{Floor, Horizon, Rules, fold};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream as _};
@@ -60,7 +60,7 @@ impl Spilled {
     }
 
     /// Writes the messages of `generation`, which are newer than all before. `marks` are the places
-    /// that the transaction may go back to.
+    /// that the transaction may go back to. When it fails, none is added.
     pub(crate) fn add(
         &mut self,
         engine: &Engine,
@@ -70,8 +70,10 @@ impl Spilled {
     ) -> Result<(), Fault> {
         use sapwood_flusher::Generation as _;
         let forest = engine.views.load().forest.clone();
+        let mut added = Vec::new();
         for tree in generation.trees() {
             let Some(known) = forest.trees.get(&tree) else { continue };
+            self.gather(engine, tree, known, marks)?;
             let covers = generation.tombstones(tree);
             let (rules, pages) = (rules(known, marks), known.options.pages);
             let (parts, reserved) = engine.mover.write_ahead(pages, interval.0, &mut |writer| {
@@ -85,9 +87,10 @@ impl Spilled {
             })?;
             let run = Run::new(parts, interval.0, interval.1);
             let run = Arc::new(run.with_tombstones(covers.folded(marks)));
-            self.push(tree, Chunk { level: 0, pages, run, reserved: vec![Arc::new(reserved)] });
-            self.gather(engine, &forest, tree, marks)?;
+            let reserved = vec![Arc::new(reserved)];
+            added.push((tree, Chunk { level: 0, pages, run, reserved }));
         }
+        added.into_iter().for_each(|(tree, chunk)| self.push(tree, chunk));
         Ok(())
     }
 
@@ -108,12 +111,11 @@ impl Spilled {
     fn gather(
         &mut self,
         engine: &Engine,
-        forest: &Forest,
         tree: TreeId,
+        known: &CatalogTree,
         marks: &Horizon,
     ) -> Result<(), Fault> {
-        let Some(known) = forest.trees.get(&tree) else { return Ok(()) };
-        let runs = self.trees.entry(tree).or_default();
+        let Some(runs) = self.trees.get_mut(&tree) else { return Ok(()) };
         loop {
             let level = runs.last().map_or(0, |last| last.level);
             let alike = runs.iter().rev().take_while(|one| one.level == level).count();
@@ -128,12 +130,18 @@ impl Spilled {
     }
 
     /// Forgets the messages with numbers above `newest`; runs with some of both are written anew.
+    /// When that fails, nothing is forgotten.
     pub(crate) fn cut(&mut self, engine: &Engine, newest: Msn) -> Result<(), Fault> {
-        for runs in self.trees.values_mut() {
-            runs.retain(|one| one.run.oldest() <= newest);
-            if let Some(last) = runs.last_mut().filter(|last| last.run.newest() > newest) {
-                *last = up_to(engine, last, newest)?;
+        let mut renewed = BTreeMap::new();
+        for (tree, runs) in &self.trees {
+            let across = |one: &&Chunk| one.run.oldest() <= newest && one.run.newest() > newest;
+            if let Some(last) = runs.iter().find(across) {
+                renewed.insert(*tree, up_to(engine, last, newest)?);
             }
+        }
+        for (tree, runs) in &mut self.trees {
+            runs.retain(|one| one.run.newest() <= newest);
+            runs.extend(renewed.remove(tree));
             runs.retain(|one| !one.run.is_empty());
         }
         self.trees.retain(|_, runs| !runs.is_empty());

@@ -23,6 +23,7 @@ mod model;
 mod movement;
 mod read_only;
 mod refusals;
+mod review;
 mod salvage;
 mod scenarios;
 mod sim;
