@@ -108,6 +108,12 @@ impl Watch {
         self.0.lock().len()
     }
 
+    /// The same once much has gathered, so that a long search does not pile it up.
+    fn touched_if_much(&self, table: &Cachetable, guard: &Guard) -> Result<Option<Touch>> {
+        const MUCH: usize = 1 << 20;
+        if self.bytes() < MUCH { Ok(None) } else { self.touched(table, guard) }
+    }
+
     /// The first key of the guard's footprint that was changed since the last look.
     fn touched(&self, table: &Cachetable, guard: &Guard) -> Result<Option<Touch>> {
         for record in Records::new(&self.take()) {
@@ -205,7 +211,7 @@ impl Engine {
         /// So often it is tried to get below that.
         const ROUNDS_MOST: usize = 16;
         let watch = self.line.watch();
-        if let Some(touch) = self.search(guard)? {
+        if let Some(touch) = self.search(guard, &watch)? {
             return Ok(Searched::Changed(touch));
         }
         for _ in 0..ROUNDS_MOST {
@@ -220,9 +226,12 @@ impl Engine {
     }
 
     /// Searches everything for a change since the guarded keys were read.
-    fn search(&self, guard: &Guard) -> Result<Option<Touch>> {
+    fn search(&self, guard: &Guard, watch: &Watch) -> Result<Option<Touch>> {
         for (tree, key) in guard.footprint.keys() {
             self.check_open()?;
+            if let Some(touch) = watch.touched_if_much(&self.table, guard)? {
+                return Ok(Some(touch));
+            }
             let view = self.views.load();
             if newest::of_key(&self.table, &view, *tree, key)? > Some(guard.since.to_raw()) {
                 return Ok(Some(Touch { tree: *tree, key: key.clone() }));
@@ -230,6 +239,9 @@ impl Engine {
         }
         for (tree, bounds) in guard.footprint.ranges() {
             self.check_open()?;
+            if let Some(touch) = watch.touched_if_much(&self.table, guard)? {
+                return Ok(Some(touch));
+            }
             let view = self.views.load();
             if let Some(key) = newest::in_bounds(&self.table, &view, *tree, bounds, guard.since)? {
                 return Ok(Some(Touch { tree: *tree, key }));

@@ -493,6 +493,7 @@ impl Engine {
         while self.idle.has_users() {
             self.bell.wait(Duration::from_millis(1));
         }
+        self.table.stop_writing_behind();
         self.table.poison().check()?;
         if self.panicked.lock().is_some() {
             return Ok(());
@@ -511,6 +512,7 @@ impl Engine {
     /// Lets go of the files without writing anything, as a crash would.
     pub(crate) fn abandon(&self) {
         self.closed.store(true, Ordering::Release);
+        self.table.stop_writing_behind();
         self.tickets.end(self);
         drop(self.lock.lock().take());
     }

@@ -90,7 +90,8 @@ impl Ticket {
 
     /// Calls `tell` once, when the commit is as durable as was asked, or it is known that it will
     /// not be: at once on this thread if that is so already, otherwise on the thread that finds
-    /// out. It should be quick, and must not wait for other commits.
+    /// out. It should be quick, must not wait for other commits, and must neither close the
+    /// database nor panic: it may be the thread that syncs for everybody.
     ///
     /// In [`Background::Manual`](crate::Background::Manual) the log is synced by
     /// [`Database::maintain`].

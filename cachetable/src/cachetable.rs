@@ -30,6 +30,7 @@ use crate::ledger::{Ledger, Opened};
 use crate::stats::Counters;
 use crate::step::Steps;
 use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
+use crate::write_behind::Gate;
 
 /// The name of the block file in its folder.
 pub const BLOCK_FILE: &str = "sapwood.db";
@@ -68,6 +69,7 @@ pub struct Cachetable {
     budget: Budget,
     /// A pool of our own, for what is worth several threads at once; `None` does it in place.
     pub(crate) pool: Option<EncoderPool>,
+    pub(crate) behind: Gate,
     // Synchronised by themselves.
     meters: Meters,
     counters: Counters,
@@ -105,6 +107,7 @@ impl Cachetable {
             database,
             budget,
             pool,
+            behind: Gate::default(),
             meters: Meters::default(),
             counters: Counters::default(),
             poison: Poison::default(),

@@ -9,6 +9,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use sapwood_serialize::segment::Segment;
 
@@ -24,6 +26,30 @@ const UNDER_WAY_MAX: usize = 8;
 pub struct WriteBehind {
     table: Arc<Cachetable>,
     progress: Arc<Progress>,
+}
+
+/// Lets nothing be written behind any more once the database is closed.
+#[derive(Default)]
+pub(crate) struct Gate {
+    /// Segments under way, of all builders.
+    under_way: AtomicUsize,
+    is_closed: AtomicBool,
+}
+
+impl Gate {
+    /// Notes a segment that is to be written; refused once it is closed.
+    fn enter(&self) -> Result<(), Fault> {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        if self.is_closed.load(Ordering::SeqCst) {
+            self.leave();
+            return Err(Fault::Closed);
+        }
+        Ok(())
+    }
+
+    fn leave(&self) {
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 struct Progress {
@@ -50,16 +76,18 @@ impl WriteBehind {
     /// # Errors
     /// When an earlier one could not be written.
     pub fn write(&self, segment: &Arc<Segment>) -> Result<(), Fault> {
+        self.table.behind.enter()?;
         let Some(pool) = &self.table.pool else {
-            return self.table.write_ahead(segment);
+            return self.write_here(segment);
         };
         let mut state = self.progress.state.lock();
         if let Some(fault) = &state.failed {
+            self.table.behind.leave();
             return Err(fault.clone());
         }
         if state.under_way >= UNDER_WAY_MAX {
             drop(state);
-            return self.table.write_ahead(segment);
+            return self.write_here(segment);
         }
         state.under_way += 1;
         drop(state);
@@ -68,11 +96,19 @@ impl WriteBehind {
         pool.spawn(move || {
             let write = || table.write_ahead(&segment);
             let written = catch_unwind(AssertUnwindSafe(write));
+            table.behind.leave();
             // Before it counts as done: whoever waits may be about to drop everything.
             drop((segment, table));
             progress.done(written);
         });
         Ok(())
+    }
+
+    /// Writes on this thread.
+    fn write_here(&self, segment: &Arc<Segment>) -> Result<(), Fault> {
+        let written = self.table.write_ahead(segment);
+        self.table.behind.leave();
+        written
     }
 
     /// Waits until everything was written.
@@ -102,6 +138,15 @@ impl WriteBehind {
 }
 
 impl Cachetable {
+    /// Refuses to write behind from now on, and waits for what is under way; for a database that is
+    /// about to be closed.
+    pub fn stop_writing_behind(&self) {
+        self.behind.is_closed.store(true, Ordering::SeqCst);
+        while self.behind.under_way.load(Ordering::SeqCst) > 0 {
+            self.storage().sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Writes a job's segment that is to be durable soon: the disk begins at once.
     fn write_ahead(&self, segment: &Arc<Segment>) -> Result<(), Fault> {
         self.write_segment(segment, Ownership::Job)?;

@@ -34,6 +34,8 @@ pub(crate) struct Changes {
     count: u64,
     index: Option<Index>,
     spilled: Spilled,
+    /// What is spilled, as readers take it; made anew when that has changed.
+    on_disk: Option<Arc<Generation>>,
     charge: Option<Charge>,
     /// Those that were not cut off, in the order in which they were made.
     marks: Vec<Mark>,
@@ -94,6 +96,7 @@ impl Changes {
         let (first, marks) = (number(self.first), self.horizon());
         let mut index = self.index.take().unwrap_or_else(|| Index::new(&engine.table, first));
         index.catch_up(&self.records)?;
+        self.on_disk = None;
         let last = Msn::from_raw(index.next.to_raw() - 1);
         self.spilled.add(engine, &index.generation, (first, last), &marks)?;
         self.records.clear();
@@ -151,6 +154,7 @@ impl Changes {
             }
         } else {
             let _user = engine.enter_open()?;
+            self.on_disk = None;
             self.spilled.cut(engine, Msn::from_raw(number(mark.count).to_raw() - 1))?;
             self.records.clear();
             self.index = None;
@@ -179,12 +183,13 @@ impl Changes {
     }
 
     /// The changes that are on disk, as a generation.
-    pub(crate) fn on_disk(&self, table: &Cachetable) -> Option<Arc<Generation>> {
-        let hold = || {
+    pub(crate) fn on_disk(&mut self, table: &Cachetable) -> Option<Arc<Generation>> {
+        if self.on_disk.is_none() && self.is_spilled() {
             let (id, written) = (GenerationId::ZERO, self.written());
-            Arc::new(Generation::holding(id, Sight::OWN_FIRST, table, written))
-        };
-        self.is_spilled().then(hold)
+            let generation = Generation::holding(id, Sight::OWN_FIRST, table, written);
+            self.on_disk = Some(Arc::new(generation));
+        }
+        self.on_disk.clone()
     }
 
     /// The keys and stretches that those in memory change.

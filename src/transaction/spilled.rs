@@ -39,7 +39,7 @@ struct Chunk {
     level: u32,
     pages: PageOptions,
     run: Arc<Run>,
-    reserved: Vec<Arc<Reserved>>,
+    reserved: Arc<Reserved>,
 }
 
 impl Chunk {
@@ -87,7 +87,7 @@ impl Spilled {
             })?;
             let run = Run::new(parts, interval.0, interval.1);
             let run = Arc::new(run.with_tombstones(covers.folded(marks)));
-            let reserved = vec![Arc::new(reserved)];
+            let reserved = Arc::new(reserved);
             added.push((tree, Chunk { level: 0, pages, run, reserved }));
         }
         added.into_iter().for_each(|(tree, chunk)| self.push(tree, chunk));
@@ -101,7 +101,7 @@ impl Spilled {
                 let parts = last.run.segments().iter().chain(next.run.segments()).cloned();
                 let run = Run::new(parts.collect(), last.run.oldest(), next.run.newest());
                 last.run = Arc::new(run);
-                last.reserved.extend(next.reserved);
+                last.reserved.absorb(&next.reserved);
             }
             _ => runs.push(next),
         }
@@ -153,7 +153,7 @@ impl Spilled {
         let of_tree = |(tree, runs): (&TreeId, &Vec<Chunk>)| {
             (*tree, runs.iter().map(|one| one.run.clone()).collect())
         };
-        let reserved = self.trees.values().flatten().flat_map(|one| one.reserved.clone());
+        let reserved = self.trees.values().flatten().map(|one| one.reserved.clone());
         Written { runs: self.trees.iter().map(of_tree).collect(), reserved: reserved.collect() }
     }
 }
@@ -189,7 +189,7 @@ fn merged(
             Ok(())
         })?;
     let run = Run::new(parts, oldest, newest).with_tombstones(covers.folded(marks));
-    Ok(Chunk { level: 0, pages, run: Arc::new(run), reserved: vec![Arc::new(reserved)] })
+    Ok(Chunk { level: 0, pages, run: Arc::new(run), reserved: Arc::new(reserved) })
 }
 
 /// The part of a run that has numbers up to `newest`.
@@ -208,5 +208,5 @@ fn up_to(engine: &Engine, whole: &Chunk, newest: Msn) -> Result<Chunk, Fault> {
     })?;
     let tombstones = run.tombstones().up_to(newest);
     let run = Arc::new(Run::new(parts, oldest, newest).with_tombstones(tombstones));
-    Ok(Chunk { run, reserved: vec![Arc::new(reserved)], ..*whole })
+    Ok(Chunk { run, reserved: Arc::new(reserved), ..*whole })
 }
