@@ -46,7 +46,7 @@ impl std::error::Error for CompareAndSwapError {}
 
 /// Changes that read. Each costs a [`Tree::get`] and, if it changes something, a message; when
 /// another thread changes the same key meanwhile, both again. They are
-/// [`Durability::Buffered`].
+/// [`Durability::Buffered`](crate::Durability::Buffered).
 impl Tree {
     /// Sets `key` to `value` and returns the value it had.
     ///
