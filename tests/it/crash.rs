@@ -104,7 +104,7 @@ fn recovery_can_be_cut_off_at_every_operation() {
         for _ in 0..2 {
             let operation = random.below(total);
             let wreck = wreck(seed, shape, &actions, operation);
-            for first in &cuts(random.next())[..5] {
+            for first in &cuts(random.draw())[..5] {
                 let mut trail = Trail::new(TEST, seed);
                 trail.operations = vec![operation];
                 states += cut_off_recoveries(&wreck, *first, &mut random, &mut trail);
@@ -127,7 +127,7 @@ fn cut_off_recoveries(
         let Some(second) = after(wreck, first).crash_in_recovery(operation) else { break };
         trail.operations.truncate(begun);
         trail.operations.push(operation);
-        let cuts = cuts(random.next());
+        let cuts = cuts(random.draw());
         let cut = cuts[usize::try_from(random.below(7)).unwrap()];
         trail.cut = cut;
         after(&second, cut).check();

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 
+use sapwood_sim as sim;
+
 mod append;
 mod basics;
 #[cfg(feature = "cli")]
@@ -26,7 +28,7 @@ mod refusals;
 mod review;
 mod salvage;
 mod scenarios;
-mod sim;
+
 mod slow_commits;
 mod step_points;
 mod threads;

@@ -39,7 +39,7 @@ struct Load {
 impl Load {
     fn key(&self, batch: u64, row: u64) -> String {
         // What comes first is spread, so that a load writes all over the tree.
-        let spread = Random::new(self.number << 40 | batch << 16 | row).next() >> 48;
+        let spread = Random::new(self.number << 40 | batch << 16 | row).draw() >> 48;
         format!("{spread:04x}/{}/{batch}/{row}", self.number)
     }
 

@@ -6,8 +6,8 @@
 
 use sapwood::Durability;
 
-use super::model::{Change, What};
-use super::random::Random;
+use crate::model::{Change, What};
+use crate::random::Random;
 
 /// The trees that workloads know.
 pub const TREES: [&str; 3] = ["oak", "ash", "elm"];

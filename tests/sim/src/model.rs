@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::operators::merged;
+use crate::operators::merged;
 
 /// The rows of one tree.
 pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;

@@ -34,10 +34,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::image::Image;
-pub use super::power_cut::Cut;
-use super::power_cut::{Change, NameChange, Pending, Survival};
-use super::random::Random;
+use crate::image::Image;
+pub use crate::power_cut::Cut;
+use crate::power_cut::{Change, NameChange, Pending, Survival};
+use crate::random::Random;
 
 /// What every call costs on the virtual clock.
 const CALL_TIME: Duration = Duration::from_micros(1);
@@ -289,7 +289,7 @@ impl State {
 
     /// A disk without files that goes on where this one ends.
     fn successor(&self) -> State {
-        let seed = self.random.clone().next();
+        let seed = self.random.clone().draw();
         State {
             next_file: self.next_file,
             sequence: self.sequence,

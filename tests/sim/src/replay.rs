@@ -2,7 +2,7 @@
 //!
 //! `SAPWOOD_SEED=n` runs that seed alone, `SAPWOOD_SEEDS=n` the first n of each test: a soak.
 
-use super::disk::Cut;
+use crate::disk::Cut;
 
 /// The seeds of a test that runs `count` of them unless it is told otherwise.
 pub fn seeds(count: u64) -> Vec<u64> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
 
-use super::super::image::Image;
-use super::super::power_cut::{Change, NameChange};
 use super::{Refusal, SimDisk, SimFile, State, index};
+use crate::image::Image;
+use crate::power_cut::{Change, NameChange};
 
 /// No file of a simulated disk is longer; a longer one is the mistake of some decoder.
 const FILE_BYTES_MAX: u64 = 1 << 32;

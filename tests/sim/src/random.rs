@@ -13,7 +13,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         // An odd step visits every state; multiplying and folding hides how near they are.
         const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
         self.state = self.state.wrapping_add(ODD);
@@ -24,7 +24,7 @@ impl Random {
 
     /// A number below `bound`, which is not zero.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.draw() % bound
     }
 
     /// True `percent` times out of a hundred.
@@ -35,7 +35,7 @@ impl Random {
     /// Fills `target` with noise.
     pub fn fill(&mut self, target: &mut [u8]) {
         for piece in target.chunks_mut(8) {
-            piece.copy_from_slice(&self.next().to_le_bytes()[..piece.len()]);
+            piece.copy_from_slice(&self.draw().to_le_bytes()[..piece.len()]);
         }
     }
 }

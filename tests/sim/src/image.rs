@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn an_image_does_what_a_vector_does() {
-        let mut random = super::super::random::Random::new(1);
+        let mut random = crate::random::Random::new(1);
         let (mut image, mut plain) = (Image::default(), Vec::new());
         for step in 0..2000 {
             let [offset, length] = [30_000, 9_000]

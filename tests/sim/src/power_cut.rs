@@ -17,8 +17,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::image::Image;
-use super::random::Random;
+use crate::image::Image;
+use crate::random::Random;
 
 const SECTOR_BYTES: usize = 512;
 
@@ -89,7 +89,7 @@ impl Survival {
         sequences.sort_unstable();
         let mut random = Random::new(if let Cut::Random(seed) = cut { seed } else { 0 });
         // Cuts that lose nearly all or nearly nothing find other faults than even ones.
-        let keep_percent = [10, 50, 90][usize::from(random.next().to_le_bytes()[0] % 3)];
+        let keep_percent = [10, 50, 90][usize::from(random.draw().to_le_bytes()[0] % 3)];
         Survival { cut, sequences, random, keep_percent }
     }
 

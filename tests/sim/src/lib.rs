@@ -12,6 +12,9 @@
 //! | `machine` | a database, its disk and its model; crashes and recoveries |
 //! | `replay` | which seeds are run, and how a failing one is run again |
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
+#![expect(missing_docs, reason = "the names of steps and choices say what they are")]
+
 pub mod disk;
 mod image;
 pub mod machine;

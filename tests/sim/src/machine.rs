@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use sapwood::{Background, Config, Database, Durability, Error, Isolation, Result, Tree};
 
-use super::disk::{Cut, SimDisk};
-use super::model::{Change, Contents, Crash, Deed, Fate, Logging, Model, Rows, What};
-use super::operators::{declare, existing};
-use super::workload::{Action, Shape, TREES, key};
+use crate::disk::{Cut, SimDisk};
+use crate::model::{Change, Contents, Crash, Deed, Fate, Logging, Model, Rows, What};
+use crate::operators::{declare, existing};
+use crate::workload::{Action, Shape, TREES, key};
 
 /// Opens what is on `disk`, in manual mode and with tiny sizes.
 pub fn open(disk: &SimDisk, shape: &Shape) -> Result<Database> {
