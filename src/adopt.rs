@@ -111,7 +111,9 @@ impl Engine {
         let written = adoption.written.renumbered(Sight::OWN_FIRST, first);
         let ledger = self.table.ledger();
         let current = self.views.load();
-        let next = Generation::holding(current.active.id, first, &self.table, written);
+        // Changes of the catalog leave nothing in a memtable, and have numbers and log records.
+        let (id, oldest) = (current.active.id, current.active.first_msn());
+        let next = Generation::holding(id, oldest, &self.table, written);
         self.counters.user_bytes.add(next.user_bytes());
         let (forest, sealed) = (current.forest.clone(), current.sealed.clone());
         let old = self.views.store(View { forest, sealed, active: Arc::new(next) });

@@ -373,12 +373,12 @@ fn read_forest(
     let Some(catalog) = block_file.catalog()? else {
         return Ok(Forest::new(CatalogImage::default(), token));
     };
-    let resolve = |block: BlockId| table.ledger().place_of(block);
+    let child_of = |block: BlockId, height| table.ledger().handle_of(block, height);
     let within = |broken: Corruption| {
         let start = block_file.superblock.catalog.map_or(0, |place| place.extent.offset);
         broken.within(sapwood_cachetable::BLOCK_FILE, start)
     };
-    let mut image = decode_catalog(&catalog, &resolve).map_err(within)?;
+    let mut image = decode_catalog(&catalog, &child_of).map_err(within)?;
     let dropped = image.dropped.iter_mut().map(|dropped| &mut dropped.tree);
     for tree in image.trees.iter_mut().chain(dropped) {
         table.check_owned(&mut tree.top.segments()).map_err(within)?;

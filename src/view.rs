@@ -157,3 +157,89 @@ impl Drop for Registration {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sapwood_cachetable::Cachetable;
+    use sapwood_cachetable::storage::MemoryStorage;
+    use sapwood_serialize::node::{Edge, Node};
+
+    use super::*;
+    use crate::{Background, Config, Database};
+
+    const ROWS: usize = 3000;
+
+    fn key(number: usize) -> String {
+        format!("key-{number:04}")
+    }
+
+    /// A drained tree in which nodes of height 1 have siblings and a grandparent.
+    fn tall() -> Database {
+        let config = Config::on(Arc::new(MemoryStorage::new())).tiny().cache_bytes(8 << 20);
+        let db = config.background(Background::Manual).open().unwrap();
+        let tree = db.tree("t").unwrap();
+        for number in 0..ROWS {
+            tree.insert(key(number), "a value of some length").unwrap();
+        }
+        settle(&db);
+        assert!(db.stats().trees["t"].height >= 3);
+        db
+    }
+
+    fn settle(db: &Database) {
+        db.daemon().drain().unwrap();
+        db.checkpoint().unwrap();
+    }
+
+    /// Lets go of every node that can be read again.
+    fn evict_all(db: &Database) {
+        let table = &db.engine().table;
+        let _crowd = table.meters().memtables.charge(1 << 30);
+        let evicted = || table.counters().nodes_evicted.get();
+        let before = evicted();
+        for _ in 0..1000 {
+            table.make_room();
+        }
+        assert!(evicted() > before, "nothing was evicted");
+    }
+
+    /// The nodes and segments below an edge.
+    fn outline(table: &Cachetable, edge: &Edge, found: &mut Vec<String>) {
+        let node = table.node(&edge.child).unwrap();
+        found.push(format!("node {}", edge.child.block()));
+        found.extend(node.node.segments().map(|part| format!("segment {:?}", part.segment.id())));
+        if let Node::Internal(node) = &node.node {
+            node.edges().iter().for_each(|edge| outline(table, edge, found));
+        }
+    }
+
+    fn outline_of(db: &Database, forest: &Forest) -> Vec<String> {
+        let mut found = Vec::new();
+        let top = &forest.trees.values().next().unwrap().top;
+        outline(&db.engine().table, top, &mut found);
+        found
+    }
+
+    /// The old view holds a node that the current view holds too; the one above it was changed, so
+    /// that each view has its own. After evictions the current view reads its own again, and
+    /// changes the node that both hold: the old view must not be shown the change.
+    #[test]
+    fn an_old_view_stays_what_it_was_when_what_it_shares_is_read_again_and_changed() {
+        let db = tall();
+        let tree = db.tree("t").unwrap();
+        let (old, _) = db.engine().views.hold();
+        let before = outline_of(&db, &old);
+        for changed in [key(0), key(ROWS - 1)] {
+            tree.insert(&changed, "another value").unwrap();
+            settle(&db);
+            evict_all(&db);
+            let (current, _) = db.engine().views.hold();
+            outline_of(&db, &current);
+            evict_all(&db);
+        }
+        tree.insert(key(ROWS / 2), "another value").unwrap();
+        settle(&db);
+        evict_all(&db);
+        assert_eq!(outline_of(&db, &old), before);
+    }
+}

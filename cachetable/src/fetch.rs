@@ -47,9 +47,9 @@ impl Cachetable {
         let bytes = self.read_node(place)?;
         let within = |corruption: Corruption| corruption.within(BLOCK_FILE, place.extent.offset);
         let payload = open_blob(BlobKind::Node, self.database, &bytes).map_err(within)?;
-        let resolve = |block: BlockId| self.ledger().place_of(block);
+        let child_of = |block: BlockId, height| self.ledger().handle_of(block, height);
         let node =
-            decode_node(handle.block(), handle.height(), payload, &resolve).map_err(within)?;
+            decode_node(handle.block(), handle.height(), payload, &child_of).map_err(within)?;
         self.check_owned(&mut node.segments()).map_err(within)?;
         let charge = self.meters().directories.charge(node.memory());
         self.counters().nodes_read.add(1);

@@ -37,6 +37,7 @@ use sapwood_serialize::superblock::SLOTS_BYTES;
 use sapwood_serialize::{BlockId, Extent, GenerationId, SegmentId};
 
 use crate::allocator::Allocator;
+use crate::versions::Versions;
 
 /// Extents by offset, with their lengths.
 pub type UsedSet = OrdMap<u64, u64>;
@@ -106,6 +107,7 @@ pub struct Ledger {
     file_bytes: u64,
     used: UsedSet,
     table: BlockTable,
+    versions: Versions,
     in_progress: Option<Cut>,
     checkpointed: UsedSet,
     /// Extents that a record of the log names, by offset: a recovery would read them.
@@ -137,6 +139,7 @@ impl Ledger {
             file_bytes: opened.file_bytes,
             used,
             table: opened.table,
+            versions: Versions::default(),
             in_progress: None,
             checkpointed: opened.checkpointed,
             logged: opened.logged.into_iter().map(logged).collect(),
@@ -171,6 +174,13 @@ impl Ledger {
     /// Where the newest written image of `block` lies.
     pub fn place_of(&self, block: BlockId) -> Option<NodePlace> {
         self.table.get(&block).copied()
+    }
+
+    /// The handle of the current version of `block`, a node of `height`; `None` when the block
+    /// table lacks it.
+    pub fn handle_of(&mut self, block: BlockId, height: u8) -> Option<Arc<Handle>> {
+        let place = self.place_of(block)?;
+        Some(self.versions.handle(block, height, place))
     }
 
     // ----- space ------------------------------------------------------------------------------
@@ -339,6 +349,7 @@ impl Ledger {
         }
         for block in &change.removed {
             self.table.remove(block);
+            self.versions.forget(*block);
         }
     }
 
@@ -356,9 +367,11 @@ impl Ledger {
         }
         for handle in change.nodes {
             debug_assert!(handle.image().place().is_none());
+            self.versions.note(&handle);
             self.unwritten_nodes.insert(handle.block(), handle);
         }
         for handle in change.copied_nodes {
+            self.versions.note(&handle);
             if let Some(unwritten) = self.unwritten_nodes.get_mut(&handle.block()) {
                 *unwritten = handle;
             }

@@ -18,6 +18,7 @@ pub mod stats;
 mod step;
 pub mod storage;
 pub mod sync;
+mod versions;
 mod write_behind;
 mod writer;
 

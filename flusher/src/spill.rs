@@ -215,7 +215,13 @@ impl Mover {
         let horizon = self.views.horizon();
         let rules =
             Rules { horizon: &horizon, floor: Floor::Buffer, operator: tree.operator.as_ref() };
-        let (oldest, newest) = (generation.oldest(), generation.newest());
+        // What was written before is older than all of these messages.
+        let before = generation.runs(tree.id).iter().map(|run| run.newest()).max();
+        let oldest = before.map_or(generation.oldest(), Msn::next);
+        let newest = generation.newest();
+        if oldest > newest {
+            return Ok(Vec::new());
+        }
         let tombstones = generation.tombstones(tree.id);
         let kept = tombstones.folded(&horizon);
         let mut pieces = Vec::new();

@@ -16,11 +16,10 @@ use std::sync::Arc;
 use bincode::Options as _;
 use serde::{Deserialize, Serialize};
 
-use crate::block_table_image::NodePlace;
 use crate::codec::{Decoder, Encode};
 use crate::node::Edge;
-use crate::node_image::{HEIGHT_MAX, SegmentPool, decode_edge, encode_edge};
-use crate::{BlockId, Compression, Corruption, Msn, Operator, TreeId};
+use crate::node_image::{ChildOf, HEIGHT_MAX, SegmentPool, decode_edge, encode_edge};
+use crate::{Compression, Corruption, Msn, Operator, TreeId};
 
 /// No options of a tree take more bytes.
 const OPTIONS_BYTES_MAX: u64 = 128 * 1024;
@@ -146,11 +145,8 @@ fn encode_tree(out: &mut Vec<u8>, tree: &CatalogTree) {
     out.put_bytes(&options.expect("options are plain data within the limit"));
 }
 
-/// Reads the catalog; `resolve` tells where the trees' highest nodes lie.
-pub fn decode_catalog(
-    payload: &[u8],
-    resolve: &dyn Fn(BlockId) -> Option<NodePlace>,
-) -> Result<CatalogImage, Corruption> {
+/// Reads the catalog; `child_of` finds the trees' highest nodes.
+pub fn decode_catalog(payload: &[u8], child_of: &ChildOf<'_>) -> Result<CatalogImage, Corruption> {
     let mut decoder = Decoder::new("catalog", payload);
     let next_tree = TreeId::from_raw(decoder.varint()?);
     let changed = Msn::from_raw(decoder.varint()?);
@@ -158,7 +154,7 @@ pub fn decode_catalog(
     let mut trees: Vec<CatalogTree> = Vec::new();
     let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..count {
-        let tree = decode_tree(&mut decoder, resolve)?;
+        let tree = decode_tree(&mut decoder, child_of)?;
         check_id(&decoder, tree.id, trees.last().map(|last| last.id), next_tree)?;
         if !names.insert(tree.options.name.clone()) {
             return Err(decoder.broken("two trees have one name"));
@@ -170,7 +166,7 @@ pub fn decode_catalog(
     let mut dropped: Vec<DroppedTree> = Vec::new();
     for _ in 0..count {
         let at = Msn::from_raw(decoder.varint()?);
-        let tree = decode_tree(&mut decoder, resolve)?;
+        let tree = decode_tree(&mut decoder, child_of)?;
         check_id(&decoder, tree.id, dropped.last().map(|last| last.tree.id), next_tree)?;
         if at > changed {
             return Err(decoder.broken("a tree was dropped after the newest change"));
@@ -198,14 +194,14 @@ fn check_id(
 
 fn decode_tree(
     decoder: &mut Decoder<'_>,
-    resolve: &dyn Fn(BlockId) -> Option<NodePlace>,
+    child_of: &ChildOf<'_>,
 ) -> Result<CatalogTree, Corruption> {
     let id = TreeId::from_raw(decoder.varint()?);
     let height = decoder.u8()?;
     if height > HEIGHT_MAX {
         return Err(decoder.broken("a tree is higher than any can be"));
     }
-    let top = decode_edge(height, decoder, &mut SegmentPool::default(), resolve)?;
+    let top = decode_edge(height, decoder, &mut SegmentPool::default(), child_of)?;
     let broken = decoder.broken("the options of a tree cannot be read");
     let options: TreeOptions = format().deserialize(decoder.bytes()?).map_err(|_| broken)?;
     if !options.pages.is_sound() {

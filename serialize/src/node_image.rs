@@ -57,12 +57,22 @@ pub fn encode_node(block: BlockId, node: &Node) -> Vec<u8> {
     out
 }
 
-/// Reads the node that is named `block`; `resolve` tells where its children lie.
+/// Finds the handle of a child by its block and its height; `None` for a block that is nowhere.
+pub type ChildOf<'a> = dyn Fn(BlockId, u8) -> Option<Arc<Handle>> + 'a;
+
+/// Makes a new handle for each child, which lies where `place_of` says.
+pub fn children_at<'a>(
+    place_of: &'a dyn Fn(BlockId) -> Option<NodePlace>,
+) -> impl Fn(BlockId, u8) -> Option<Arc<Handle>> + 'a {
+    |block, height| place_of(block).map(|place| Arc::new(Handle::on_disk(block, height, place)))
+}
+
+/// Reads the node that is named `block`; `child_of` finds its children.
 pub fn decode_node(
     block: BlockId,
     height: u8,
     payload: &[u8],
-    resolve: &dyn Fn(BlockId) -> Option<NodePlace>,
+    child_of: &ChildOf<'_>,
 ) -> Result<Node, Corruption> {
     let mut decoder = Decoder::new("node", payload);
     if decoder.varint()? != block.to_raw() {
@@ -75,7 +85,7 @@ pub fn decode_node(
     let node = if height == 0 {
         Node::Leaf(decode_run(&mut decoder, &mut segments)?)
     } else {
-        Node::Internal(decode_internal(height, &mut decoder, &mut segments, resolve)?)
+        Node::Internal(decode_internal(height, &mut decoder, &mut segments, child_of)?)
     };
     let end = decoder.broken("");
     decoder.finish()?;
@@ -88,7 +98,7 @@ fn decode_internal(
     height: u8,
     decoder: &mut Decoder<'_>,
     segments: &mut SegmentPool,
-    resolve: &dyn Fn(BlockId) -> Option<NodePlace>,
+    child_of: &ChildOf<'_>,
 ) -> Result<Internal, Corruption> {
     let count = decoder.count(EDGES_MAX.min(decoder.remaining()))?;
     if count == 0 {
@@ -99,7 +109,7 @@ fn decode_internal(
         return Err(decoder.broken("its pivots do not strictly ascend"));
     }
     let edges =
-        (0..count).map(|_| decode_edge(height - 1, decoder, segments, resolve).map(Arc::new));
+        (0..count).map(|_| decode_edge(height - 1, decoder, segments, child_of).map(Arc::new));
     let edges: Vec<_> = edges.collect::<Result<_, _>>()?;
     Ok(Internal::new(height, pivots, edges))
 }
@@ -116,14 +126,15 @@ pub fn decode_edge(
     height: u8,
     decoder: &mut Decoder<'_>,
     segments: &mut SegmentPool,
-    resolve: &dyn Fn(BlockId) -> Option<NodePlace>,
+    child_of: &ChildOf<'_>,
 ) -> Result<Edge, Corruption> {
     let block = BlockId::from_raw(decoder.varint()?);
-    let place = resolve(block).ok_or_else(|| decoder.broken("the block table lacks a child"))?;
+    let child = child_of(block, height);
+    let child = child.ok_or_else(|| decoder.broken("the block table lacks a child"))?;
     let count = decoder.count(decoder.remaining())?;
     let runs = (0..count).map(|_| decode_run(decoder, segments).map(Arc::new));
     let runs = runs.collect::<Result<_, _>>()?;
-    Ok(Edge::new(Arc::new(Handle::on_disk(block, height, place)), runs))
+    Ok(Edge::new(child, runs))
 }
 
 pub(crate) fn encode_run(out: &mut Vec<u8>, run: &Run) {

@@ -15,7 +15,7 @@ use sapwood_cachetable::ledger::BlockTable;
 use sapwood_cachetable::{BLOCK_FILE, Cachetable, Caching};
 use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::node::{Edge, Handle, Internal, Node};
-use sapwood_serialize::node_image::decode_node;
+use sapwood_serialize::node_image::{children_at, decode_node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
 use sapwood_serialize::{BlobKind, Corruption, Msn, open_blob};
@@ -100,7 +100,7 @@ impl<'a> Mender<'a> {
         let bytes = self.table.read_node(place).map_err(corruption).map_err(within)?;
         let payload = open_blob(BlobKind::Node, self.table.database(), &bytes).map_err(within)?;
         let resolve = resolver(self.places);
-        let node = decode_node(handle.block(), handle.height(), payload, &resolve);
+        let node = decode_node(handle.block(), handle.height(), payload, &children_at(&resolve));
         let node = node.map_err(within)?;
         let checked = node.check(bounds);
         checked.map_err(|broken| within(Corruption::new("node", 0, broken.0)))?;

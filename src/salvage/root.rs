@@ -6,6 +6,7 @@ use sapwood_cachetable::{BLOCK_FILE, Fault};
 use sapwood_serialize::blob::BLOB_HEADER_BYTES;
 use sapwood_serialize::catalog_image::{CatalogImage, decode_catalog};
 use sapwood_serialize::codec::Decoder;
+use sapwood_serialize::node_image::children_at;
 use sapwood_serialize::superblock::{SLOT_BYTES, decode_slot, guess_slot, slot};
 use sapwood_serialize::{
     BlobKind, BlockId, Corruption, Extent, NodePlace, Storage, Superblock, SuperblockError,
@@ -84,7 +85,8 @@ impl Root {
         let place = self.block_file.superblock.catalog;
         let start = place.map_or(0, |place| place.extent.offset);
         let resolve = resolver(&self.places);
-        decode_catalog(catalog, &resolve).map_err(|broken| broken.within(BLOCK_FILE, start))
+        decode_catalog(catalog, &children_at(&resolve))
+            .map_err(|broken| broken.within(BLOCK_FILE, start))
     }
 }
 

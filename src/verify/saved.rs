@@ -9,7 +9,7 @@ use sapwood_cachetable::ledger::{BlockTable, Opened};
 use sapwood_serialize::blob::{BlobKind, open_blob};
 use sapwood_serialize::catalog_image::decode_catalog;
 use sapwood_serialize::node::{Edge, Node, check_buffer};
-use sapwood_serialize::node_image::decode_node;
+use sapwood_serialize::node_image::{children_at, decode_node};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::{BlockId, Msn, Violation};
 
@@ -35,7 +35,7 @@ pub(super) fn check_checkpoint(engine: &Engine) -> Result<()> {
     };
     if let Some(payload) = payload {
         let resolve = |block: BlockId| opened.table.get(&block).copied();
-        let catalog = decode_catalog(&payload, &resolve)?;
+        let catalog = decode_catalog(&payload, &children_at(&resolve))?;
         let dropped = catalog.dropped.iter().map(|dropped| &dropped.tree);
         for tree in catalog.trees.iter().chain(dropped) {
             saved.owner(tree.top.buffer().iter().map(|run| &**run))?;
@@ -84,7 +84,7 @@ impl Saved<'_> {
         };
         let payload = open_blob(BlobKind::Node, self.table.database(), &bytes).map_err(within)?;
         let resolve = |block: BlockId| self.places.get(&block).copied();
-        Ok(decode_node(block, height, payload, &resolve).map_err(within)?)
+        Ok(decode_node(block, height, payload, &children_at(&resolve)).map_err(within)?)
     }
 
     /// Takes the extents of one owner's segments, two references to one of which may be there.

@@ -235,6 +235,79 @@ fn check(disk: &SimDisk, synced: usize) {
     assert_eq!(held(&open(disk)), found);
 }
 
+/// Rows that follow a bulk load in its generation are newer than all of it, and stay so on disk.
+#[test]
+fn rows_written_right_after_a_bulk_load_are_read_again_after_reopening() {
+    let disk = SimDisk::new(1);
+    let db = open(&disk);
+    let tree = tree(&db);
+    let mut model = Model::new();
+    for round in 0..3u64 {
+        let value = |number: u64| format!("loaded {number} in {round}").into_bytes();
+        let loaded: Vec<_> = (0..300).map(|number| (key(number), value(number))).collect();
+        tree.ingest(loaded.iter().map(|(key, value)| (key, value))).unwrap();
+        model.extend(loaded);
+        for number in (0..300).step_by(7) {
+            tree.merge(key(number), "+").unwrap();
+            model.get_mut(&key(number)).unwrap().extend(b"+");
+        }
+    }
+    db.checkpoint().unwrap();
+    drop((tree, db));
+    let db = open(&disk);
+    assert_eq!(rows(self::tree(&db).iter()), of(&model));
+    db.verify().unwrap();
+}
+
+/// A new tree is filled by a bulk load, more is written to the same keys, and the first checkpoint
+/// of all is on its way.
+fn load_a_new_tree(disk: &SimDisk) -> sapwood::Result<()> {
+    let db = config(disk).open()?;
+    let tree = db.tree("t")?;
+    tree.ingest((0..200).map(|number| (format!("load-{number:04}"), [8; 30])))?;
+    db.checkpoint()?;
+    tree.ingest((0..200).map(|number| (format!("load-{number:04}"), [9; 30])))?;
+    for number in 0..200 {
+        tree.insert(format!("load-{number:04}"), [7; 30])?;
+    }
+    db.checkpoint()
+}
+
+#[test]
+fn a_crash_while_a_new_tree_is_loaded_and_checkpointed_leaves_what_opens() {
+    let disk = SimDisk::new(5);
+    load_a_new_tree(&disk).unwrap();
+    for operation in 0..disk.operations() {
+        let disk = SimDisk::new(5);
+        disk.crash_at(operation);
+        drop(load_a_new_tree(&disk));
+        let cuts = [Cut::LoseAll, Cut::KeepAll, Cut::KeepLastLoseFirst, Cut::Random(operation)];
+        for found in cuts.map(|cut| disk.power_cut(cut)).iter().chain([&disk.kill()]) {
+            let db = open(found);
+            let count = db.existing_tree("t").map_or(0, |tree| tree.iter().count());
+            assert!(count == 0 || count == 200, "a part of a bulk load: {count} rows");
+            db.verify().unwrap();
+            db.checkpoint().unwrap();
+            db.close().unwrap();
+            open(found).verify().unwrap();
+        }
+    }
+}
+
+/// The creation of the tree and the load have one generation, which a checkpoint leaves outside the
+/// trees: replay begins at the creation.
+#[test]
+fn a_checkpoint_between_a_load_into_a_new_tree_and_its_spill_leaves_what_opens() {
+    let disk = SimDisk::new(1);
+    let db = config(&disk).checkpoint_bytes(1).open().unwrap();
+    let tree = db.tree("t").unwrap();
+    tree.ingest((0..200).map(|number| (key(number), [8; 30]))).unwrap();
+    db.maintain(4).unwrap();
+    assert_eq!((db.stats().checkpoints, db.stats().movement.spills), (1, 0));
+    let found = open(&disk.kill());
+    assert_eq!(self::tree(&found).iter().count(), 200);
+}
+
 #[test]
 fn a_crash_leaves_a_large_commit_whole_or_not_at_all() {
     let disk = SimDisk::new(3);
