@@ -12,7 +12,6 @@ use crate::database::Database;
 use crate::error::{Error, Kind, Result};
 use crate::keys::{bounds_of, bounds_of_prefix, within_key_length};
 use crate::ticket::Ticket;
-use crate::transaction::Commit;
 use crate::tree::Tree;
 
 /// Changes over any trees of one database, committed in one step: readers see all of them or none,
@@ -116,7 +115,8 @@ impl Batch {
         self.rows == 0
     }
 
-    /// Commits all changes in one step; returns when they are visible and as durable as asked.
+    /// Commits all changes in one step; returns when they are visible and as durable as asked, and
+    /// with them everything that was committed before. A batch without changes does the latter.
     ///
     /// # Errors
     /// When a change was refused or a tree dropped (nothing is committed then), the disk is full
@@ -126,7 +126,9 @@ impl Batch {
             return Err(refused);
         }
         if self.is_empty() {
-            return self.db.engine().check_open();
+            let engine = self.db.engine();
+            engine.check_open()?;
+            return engine.make_durable(engine.so_far(), durability);
         }
         self.trees.values().try_for_each(Tree::check_live)?;
         self.db.engine().commit(self.records.len(), durability, &|out| {
@@ -146,8 +148,8 @@ impl Batch {
         let engine = self.db.engine();
         if self.is_empty() {
             engine.check_open()?;
-            let commit = Commit { changes: 0, sequence: engine.views.visible().to_raw() };
-            return Ok(Ticket::nothing(self.db, commit));
+            let so_far = engine.so_far();
+            return Ok(Ticket::new(self.db, 0, so_far, durability));
         }
         self.trees.values().try_for_each(Tree::check_live)?;
         let proposal = Proposal {

@@ -239,6 +239,12 @@ impl Engine {
         Ok(outcome?)
     }
 
+    /// Everything that was committed so far.
+    pub(crate) fn so_far(&self) -> Committed {
+        let newest = self.views.visible();
+        Committed { newest, end: self.log.end() }
+    }
+
     /// Returns when a commit is as durable as asked.
     pub(crate) fn make_durable(&self, commit: Committed, durability: Durability) -> Result<()> {
         match durability {

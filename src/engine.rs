@@ -271,14 +271,14 @@ impl Engine {
         if rests || self.is_read_only() {
             return Ok(Outcome::Nothing);
         }
+        if self.background == Background::Manual {
+            self.sync_if_due()?;
+        }
         if self.log.lacks_next() {
             self.log.prepare_next()?;
         }
         if self.spill_step()? == Outcome::Done {
             return Ok(Outcome::Done);
-        }
-        if self.background == Background::Manual {
-            self.sync_if_due()?;
         }
         let moved = self.mover.step()?;
         if moved == Outcome::Done {

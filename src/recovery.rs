@@ -36,7 +36,9 @@ use crate::generation::{Generation, Written};
 use crate::merge;
 use crate::throttle::value_bytes_max;
 use crate::view::{View, ViewCell};
-use crate::wal::{Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_before, runs_in};
+use crate::wal::{
+    Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_after, remove_before, runs_in,
+};
 
 /// Opens the database in `storage`, or makes one.
 pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine> {
@@ -146,7 +148,10 @@ impl Opening {
                 log.end.to_raw().max(superblock.durable.to_raw()).next_multiple_of(8),
             ),
         };
+        // The new log's files say that all before them are there.
+        log.files.last().map_or(Ok(()), |last| last.secure(&**self.table.storage()))?;
         drop(log);
+        remove_after(&self.table, last)?;
         self.activate(start.generation, next_msn);
         let begun = if is_clean {
             self.begin_clean(&superblock, start, next_msn)

@@ -64,11 +64,6 @@ impl Ticket {
         Ticket { db, commit, until }
     }
 
-    /// The ticket of a commit that had nothing to do.
-    pub(crate) fn nothing(db: Database, commit: Commit) -> Ticket {
-        Ticket { db, commit, until: None }
-    }
-
     /// What was committed.
     pub fn commit(&self) -> Commit {
         self.commit

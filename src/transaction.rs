@@ -33,7 +33,7 @@ use sapwood_serialize::{Op, Record, TreeId};
 
 use crate::adopt::Adoption;
 use crate::batch::{check, check_range};
-use crate::commit::{Durability, Proposal, Settled};
+use crate::commit::{Committed, Durability, Proposal, Settled};
 use crate::config::Background;
 use crate::conflict::{Guard, Searched, Touch};
 use crate::database::Database;
@@ -454,8 +454,8 @@ impl Transaction {
         let engine = self.db.engine();
         if changes.len() == 0 {
             engine.check_open()?;
-            let sequence = self.registration.msn().to_raw();
-            return Ok(Ticket::nothing(self.db.clone(), Commit { changes: 0, sequence }));
+            let seen = Committed { newest: self.registration.msn(), ..engine.so_far() };
+            return Ok(Ticket::new(self.db.clone(), 0, seen, durability));
         }
         self.trees.values().try_for_each(Tree::check_live)?;
         let since = self.registration.msn();

@@ -5,6 +5,9 @@
 //! wal-0000000008   header | group | mark | zeros               active
 //! wal-0000000009   (empty)                                     the next one, its name durable
 //! ```
+//!
+//! A file is there only when the header of the one before is durable. So a file that is missing, or
+//! whose header cannot be read, while there is a later one, was lost by the disk.
 
 mod reader;
 mod writer;
@@ -12,7 +15,7 @@ mod writer;
 use sapwood_serialize::GenerationId;
 
 pub(crate) use reader::{Logged, ReadFile, ReadLog, read_log, read_log_so_far, runs_in};
-pub(crate) use writer::{Log, LogStart, remove_before};
+pub(crate) use writer::{Log, LogStart, remove_after, remove_before};
 
 const PREFIX: &str = "wal-";
 

@@ -9,9 +9,9 @@
 //!
 //! An internal node that is read names its children by block, and they are looked up in the current
 //! block table. So one that only an older view reaches must not be read: it would be given children
-//! of a newer time. That is why superseded nodes stay resident; but a handle of which the current view
-//! knew nothing, because it has one of its own for the same node, would never be told that it was
-//! superseded. Whoever reads A' is therefore given the handle that A has.
+//! of a newer time. That is why superseded nodes stay resident; but a handle of which the current
+//! view knew nothing, because it has one of its own for the same node, would never be told that it
+//! was superseded. Whoever reads A' is therefore given the handle that A has.
 //!
 //! Leaves need no such care: their images name no node.
 

@@ -70,6 +70,14 @@ impl ReadFile {
         &self.name
     }
 
+    /// Makes its header durable, which may be known to the page cache alone.
+    pub(crate) fn secure(&self, storage: &dyn Storage) -> Result<(), Fault> {
+        let failed = |error| Fault::io("rewriting the header of", &self.name, error);
+        let file = storage.open(&self.name).map_err(failed)?;
+        file.write_at(&self.header.encode(), 0).map_err(failed)?;
+        file.sync().map_err(failed)
+    }
+
     /// Reads the file once more.
     pub(crate) fn load(&self, storage: &dyn Storage) -> Result<LoadedFile, Fault> {
         let mut bytes = read_whole(storage, &self.name)?;
@@ -121,7 +129,7 @@ pub(crate) struct ReadLog {
     pub(crate) files: Vec<ReadFile>,
     /// Where the log ends.
     pub(crate) end: Lsn,
-    /// The largest generation that any file is named after.
+    /// The generation before the one that a new log begins with.
     pub(crate) last_generation: GenerationId,
 }
 
@@ -133,14 +141,14 @@ pub(crate) fn read_log(storage: &dyn Storage, superblock: &Superblock) -> Result
     let names = storage.list().map_err(|error| Fault::io("listing", "the folder", error))?;
     let generations: Vec<GenerationId> =
         names.iter().filter_map(|name| generation_of(name)).collect();
-    let last_generation = generations.iter().max().copied().unwrap_or_default();
+    let newest = generations.iter().max().copied().unwrap_or_default();
     let mut scan = Scan::new(superblock);
     for generation in generations {
         if generation >= superblock.first_generation {
             scan.file(storage, generation)?;
         }
     }
-    scan.finish(last_generation)
+    scan.finish(newest)
 }
 
 /// Reads what can be read of the log, and tells what keeps the rest from being read. After a power
@@ -179,20 +187,47 @@ struct Scan<'a> {
     known: Lsn,
     /// What stopped the reading, if something did.
     stop: Option<Corruption>,
+    /// The generation of the next file that there must be before any later one.
+    next: GenerationId,
+    /// What is wrong with the header of the file before that, if something is.
+    headless: Option<Corruption>,
+    /// A file that must have been there because there is a later one.
+    lost: Option<Corruption>,
 }
 
 impl<'a> Scan<'a> {
     fn new(superblock: &'a Superblock) -> Scan<'a> {
-        let known = superblock.durable;
-        Scan { superblock, files: Vec::new(), end: Lsn::ZERO, known, stop: None }
+        Scan {
+            superblock,
+            files: Vec::new(),
+            end: Lsn::ZERO,
+            known: superblock.durable,
+            stop: None,
+            next: superblock.first_generation,
+            headless: None,
+            lost: None,
+        }
+    }
+
+    /// There is a file of this generation: those before it were durable, with their headers.
+    fn meet(&mut self, generation: GenerationId) {
+        let missing = (generation != self.next).then(|| {
+            let rule = "it is missing, though there is a later one";
+            Corruption::new("log file", 0, rule).within(&file_name(self.next), 0)
+        });
+        self.lost = self.lost.take().or(self.headless.take()).or(missing);
+        self.next = generation.next();
     }
 
     fn file(&mut self, storage: &dyn Storage, generation: GenerationId) -> Result<(), Fault> {
         let name = file_name(generation);
         let bytes = read_whole(storage, &name)?;
+        self.meet(generation);
         if bytes.iter().all(|byte| *byte == 0) {
             // Created ahead and never used, or lost with everything behind it.
-            self.stop(Corruption::new("log file", 0, EMPTY).within(&name, 0));
+            let empty = Corruption::new("log file", 0, EMPTY).within(&name, 0);
+            self.headless = Some(empty.clone());
+            self.stop(empty);
             return Ok(());
         }
         let header = match WalHeader::decode(&bytes) {
@@ -200,7 +235,9 @@ impl<'a> Scan<'a> {
             Err(broken) => {
                 // Its frames may still tell that it was durable, header and all.
                 self.learn(&self.supposed(generation), &bytes, WAL_HEADER_BYTES);
-                self.stop(broken.within(&name, 0));
+                let broken = broken.within(&name, 0);
+                self.headless = Some(broken.clone());
+                self.stop(broken);
                 return Ok(());
             }
         };
@@ -302,10 +339,12 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn finish(self, last_generation: GenerationId) -> Result<ReadLog, Fault> {
+    fn finish(self, newest: GenerationId) -> Result<ReadLog, Fault> {
         if let Some(loss) = self.loss() {
             return Err(loss.into());
         }
+        // The names behind the last file that is believed are used again.
+        let last_generation = self.files.last().map_or(newest, |last| last.header.generation);
         Ok(ReadLog { files: self.files, end: self.end.max(self.known), last_generation })
     }
 
@@ -317,6 +356,9 @@ impl<'a> Scan<'a> {
                 "it is missing, or its header is damaged, though the database was not closed";
             let name = file_name(self.superblock.first_generation);
             return Some(Corruption::new("log file", 0, rule).within(&name, 0));
+        }
+        if must_exist && self.lost.is_some() {
+            return self.lost.clone();
         }
         if !self.files.is_empty() && self.known > self.end {
             let place =

@@ -5,8 +5,11 @@
 //! is always a prefix of the log.
 //!
 //! The next file exists, with its name durable, before the active one is sealed, so that a seal
-//! needs no sync. Files are filled with real space ahead of what is written, small at first and
-//! doubling: a write does not meet a full disk.
+//! needs no sync. It is made only when the active one's name and header are durable: of two files
+//! of a log, the older one can always be read, or was lost by the disk.
+//!
+//! Files are filled with real space ahead of what is written, small at first and doubling: a write
+//! does not meet a full disk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -73,27 +76,26 @@ impl Log {
     /// Starts a log: its first file with a durable header, and the next one, both names durable.
     pub(crate) fn create(table: Arc<Cachetable>, start: LogStart) -> Result<Log, Fault> {
         let active = create(&table, start.generation)?;
-        let next = create(&table, start.generation.next())?;
         sync_names(&table)?;
-        let log = Log::on(table, start, active.clone(), next);
+        let log = Log::on(table, start, active.clone(), None);
         // The superblock that follows says that this file exists, so it must.
         let allocated = log.write_header(&active, start.generation, start.base)?;
         log.begin(start.base, allocated);
-        log.sync_to(log.end())?;
+        log.prepare_next()?;
         Ok(log)
     }
 
     /// A log without files, for a database that is poisoned from the start and takes no writes.
     pub(crate) fn refusing(table: Arc<Cachetable>, start: LogStart) -> Log {
         let file = Arc::new(LogFile { name: file_name(start.generation), file: Arc::new(NoFile) });
-        Log::on(table, start, file.clone(), file)
+        Log::on(table, start, file.clone(), Some(file))
     }
 
     fn on(
         table: Arc<Cachetable>,
         start: LogStart,
         active: Arc<LogFile>,
-        next: Arc<LogFile>,
+        next: Option<Arc<LogFile>>,
     ) -> Log {
         let syncing = Syncing { unsynced: VecDeque::from([active.clone()]), is_running: false };
         Log {
@@ -107,7 +109,7 @@ impl Log {
                     base: start.base,
                     written: 0,
                     allocated: 0,
-                    next: Some(next),
+                    next,
                     told: start.base,
                 },
             ),
@@ -250,13 +252,18 @@ impl Log {
     /// Creates the file after the active one, if it is not there yet.
     pub(crate) fn prepare_next(&self) -> Result<(), Fault> {
         let _one_at_a_time = self.preparing.lock();
-        let generation = {
+        let (active, generation, header_end) = {
             let append = self.append.lock();
             if append.next.is_some() {
                 return Ok(());
             }
-            append.generation.next()
+            let header_end = append.base.plus(WAL_HEADER_BYTES as u64);
+            (append.active.clone(), append.generation.next(), header_end)
         };
+        if self.durable() < header_end {
+            // This file alone: what older ones have is for those to sync who wait for it.
+            self.sync_file(&active)?;
+        }
         let next = create(&self.table, generation)?;
         sync_names(&self.table)?;
         self.append.lock().next = Some(next);
@@ -285,10 +292,7 @@ impl Log {
         let end = self.end();
         let files: Vec<Arc<LogFile>> = syncing.unsynced.iter().cloned().collect();
         drop(syncing);
-        let result = files.iter().try_for_each(|file| {
-            self.syncs.add(1);
-            file.file.sync().map_err(|error| self.failed("syncing", &file.name, error))
-        });
+        let result = files.iter().try_for_each(|file| self.sync_file(file));
         let mut syncing = self.syncing.lock();
         syncing.is_running = false;
         if result.is_ok() {
@@ -301,6 +305,11 @@ impl Log {
         drop(syncing);
         self.synced.notify_all();
         result
+    }
+
+    fn sync_file(&self, file: &LogFile) -> Result<(), Fault> {
+        self.syncs.add(1);
+        file.file.sync().map_err(|error| self.failed("syncing", &file.name, error))
     }
 
     /// Removes the files of generations before `first`; they are wholly in a checkpoint.
@@ -358,6 +367,22 @@ pub(crate) fn remove_before(table: &Cachetable, first: GenerationId) -> Result<(
         if super::generation_of(&name).is_some_and(|generation| generation < first) {
             table.storage().remove(&name).map_err(failed)?;
         }
+    }
+    Ok(())
+}
+
+/// Removes the log files of generations after `last`, of which nothing is believed, not even that
+/// their names are durable. The newest goes first, and for good, so that at no moment there is one
+/// without the one before; the removal of the oldest becomes durable with the next creation.
+pub(crate) fn remove_after(table: &Cachetable, last: GenerationId) -> Result<(), Fault> {
+    let failed = |error| Fault::io("removing unused files of", "the log", error);
+    let mut names = table.storage().list().map_err(failed)?;
+    names.retain(|name| super::generation_of(name).is_some_and(|generation| generation > last));
+    for (removed, name) in names.iter().rev().enumerate() {
+        if removed > 0 {
+            sync_names(table)?;
+        }
+        table.storage().remove(name).map_err(failed)?;
     }
     Ok(())
 }

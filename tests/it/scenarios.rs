@@ -4,7 +4,7 @@ use sapwood::Durability;
 use sapwood_serialize::Storage;
 
 use crate::sim::disk::{Cut, SimDisk};
-use crate::sim::machine::{Machine, Wreck};
+use crate::sim::machine::{Machine, Wreck, open};
 use crate::sim::model::Change;
 use crate::sim::workload::{Action, Shape, TREES};
 
@@ -213,4 +213,89 @@ fn a_database_that_was_closed_survives_any_power_cut() {
     let (closed, wreck) = machine.close();
     closed.unwrap();
     check_all(&wreck);
+}
+
+/// Every file of the log but the newest must be there, with a header: the newest is only made when
+/// the one before it is durable.
+#[test]
+fn a_log_file_that_is_lost_is_told_though_no_other_knew_it_durable() {
+    let disk = SimDisk::new(1);
+    let db = open(&disk, &Shape { checkpoint_bytes: 1 << 30, ..Shape::small() }).unwrap();
+    let tree = db.tree("oak").unwrap();
+    let files = || -> Vec<String> {
+        let names = disk.list().unwrap().into_iter();
+        names.filter(|name| name.starts_with("wal-")).collect()
+    };
+    let before = files().len();
+    for number in 0.. {
+        tree.insert(format!("{number:06}"), [7; 100]).unwrap();
+        if files().len() >= before + 2 {
+            break;
+        }
+    }
+    db.maintain(1).unwrap();
+    let names = files();
+    db.abandon();
+    for (index, name) in names.iter().enumerate() {
+        let is_newest = index + 1 == names.len();
+        let (gone, emptied) = (disk.kill(), disk.kill());
+        gone.remove(name).unwrap();
+        emptied.write_file(name, &[]);
+        for harmed in [gone, emptied] {
+            let opened = open(&harmed, &Shape::small());
+            let told = opened.as_ref().is_err_and(sapwood::Error::is_corruption);
+            assert_eq!(told, !is_newest, "without {name}: {:?}", opened.err());
+        }
+    }
+}
+
+/// A recovery that is cut off leaves files of a log that it began; the next one is not misled.
+#[test]
+fn files_of_a_recovery_that_was_cut_off_are_not_taken_for_lost_ones() {
+    let disk = SimDisk::new(1);
+    let db = open(&disk, &Shape::small()).unwrap();
+    let tree = db.tree("oak").unwrap();
+    (0..20).for_each(|number| tree.insert([number], [7; 30]).unwrap());
+    db.sync().unwrap();
+    db.abandon();
+    let mut wrecks = vec![disk.kill()];
+    for depth in 0..3u64 {
+        let mut later = Vec::new();
+        for (number, wreck) in wrecks.iter().enumerate() {
+            for operation in 0..40 {
+                let attempt = wreck.kill();
+                attempt.crash_at(operation);
+                if let Ok(db) = open(&attempt, &Shape::small()) {
+                    db.abandon();
+                }
+                for cut in [Cut::LoseAll, Cut::KeepAll, Cut::Random(operation + depth)] {
+                    let found = attempt.power_cut(cut);
+                    let db = open(&found.kill(), &Shape::small()).unwrap();
+                    assert_eq!(db.tree("oak").unwrap().iter().count(), 20);
+                    if number < 3 && operation % 5 == depth {
+                        later.push(found);
+                    }
+                }
+            }
+        }
+        wrecks = later;
+    }
+}
+
+/// Who commits nothing as synced has what came before synced, as with any other batch.
+#[test]
+fn an_empty_commit_makes_durable_what_came_before() {
+    let commits: [fn(&sapwood::Database); 3] = [
+        |db| db.batch().commit(Durability::Synced).unwrap(),
+        |db| db.batch().commit_async(Durability::Synced).unwrap().wait().unwrap(),
+        |db| assert_eq!(db.begin().unwrap().commit_with(Durability::Synced).unwrap().changes, 0),
+    ];
+    for commit in commits {
+        let disk = SimDisk::new(1);
+        let db = open(&disk, &shape()).unwrap();
+        db.tree("oak").unwrap().insert("key", "value").unwrap();
+        commit(&db);
+        let db = open(&disk.power_cut(Cut::LoseAll), &shape()).unwrap();
+        assert_eq!(db.tree("oak").unwrap().get("key").unwrap().as_deref(), Some(&b"value"[..]));
+    }
 }

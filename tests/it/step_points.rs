@@ -279,6 +279,9 @@ fn while_a_flush_stands_still_its_tree_can_be_dropped() {
         // What is written now would take the place of what the job still reads.
         for number in 0..rows {
             again.insert(name(number), "anew").unwrap();
+            if number % 100 == 0 {
+                db.checkpoint().unwrap();
+            }
         }
         db.checkpoint().unwrap();
         assert_eq!(again.iter().count() as u64, rows);

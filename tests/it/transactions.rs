@@ -361,7 +361,10 @@ fn a_ticket_tells_when_a_commit_is_durable() {
     db.maintain(1).unwrap();
     assert_eq!(told.load(Ordering::Relaxed), 14);
     assert!(ticket.is_durable());
+    tree.insert("before", "").unwrap();
     let empty = db.batch().commit_async(Durability::Synced).unwrap();
+    assert!(!empty.is_durable());
+    empty.wait().unwrap();
     assert!(empty.is_durable());
     let shared = told.clone();
     ticket.on_synced(move |outcome| {
