@@ -23,12 +23,12 @@ mod large;
 mod messages;
 mod model;
 mod movement;
+mod panics;
 mod read_only;
 mod refusals;
 mod review;
 mod salvage;
 mod scenarios;
-
 mod slow_commits;
 mod step_points;
 mod threads;
