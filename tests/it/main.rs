@@ -30,6 +30,7 @@ mod review;
 mod salvage;
 mod scenarios;
 mod slow_commits;
+mod small_traces;
 mod step_matrix;
 mod step_points;
 mod threads;
