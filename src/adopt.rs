@@ -51,7 +51,7 @@ impl Engine {
         encode_record(&mut frame, &Record::Runs { numbers: adoption.numbers, runs: &runs });
         loop {
             self.admit(0)?;
-            match self.line.lead(|| self.adopt_now(adoption, guard, &mut frame))? {
+            match self.lead(|| self.adopt_now(adoption, guard, &mut frame))? {
                 Led::Settled(settled) => return Ok(settled),
                 Led::NoRoom => self.make_way()?,
             }

@@ -95,7 +95,7 @@ impl Work for Flusher {
     }
 
     fn panicked(&self, message: String) {
-        self.0.set_panicked(message);
+        self.0.set_panicked(&message);
     }
 }
 
@@ -144,7 +144,7 @@ impl Work for Sweeper {
     }
 
     fn panicked(&self, message: String) {
-        self.engine.set_panicked(message);
+        self.engine.set_panicked(&message);
     }
 }
 
@@ -161,7 +161,7 @@ impl Work for Checkpointer {
     }
 
     fn panicked(&self, message: String) {
-        self.0.set_panicked(message);
+        self.0.set_panicked(&message);
     }
 }
 
@@ -176,7 +176,7 @@ impl Work for Syncer {
     }
 
     fn panicked(&self, message: String) {
-        self.0.set_panicked(message);
+        self.0.set_panicked(&message);
     }
 }
 

@@ -233,7 +233,7 @@ impl Engine {
             Some(outcome) => outcome,
             None => {
                 let _resign = Resign(&self.line);
-                self.lead_group(proposal)
+                self.guarded(|| self.lead_group(proposal))
             }
         };
         Ok(outcome?)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::storage::{FileStorage, MemoryStorage};
-use sapwood_cachetable::{StepHook, StepPoint};
+use sapwood_cachetable::{StepHook, StepPoint, Steps};
 use sapwood_flusher::Limits;
 use sapwood_serialize::Storage;
 
@@ -184,20 +184,25 @@ impl Config {
         self
     }
 
-    /// How many numbered points there are in background work, for tests.
-    #[doc(hidden)]
-    pub const STEP_POINTS: usize = StepPoint::ALL.len();
-
-    /// Calls `hook` with the number of each point that background work comes to, for tests: it may
-    /// wait there, or break the work off.
+    /// Calls `hook` with each point that background work comes to, for tests: it may wait there, or
+    /// break the work off.
     #[doc(hidden)]
     #[must_use]
     pub fn on_step(
         mut self,
-        hook: impl Fn(usize) -> ControlFlow<()> + Send + Sync + 'static,
+        hook: impl Fn(StepPoint) -> ControlFlow<()> + Send + Sync + 'static,
     ) -> Config {
-        self.step_hook = Some(Arc::new(move |point: StepPoint| hook(point as usize)));
+        self.step_hook = Some(Arc::new(hook));
         self
+    }
+
+    /// The step points of a database to be opened.
+    pub(crate) fn steps(&self) -> Steps {
+        let steps = Steps::default();
+        if let Some(hook) = &self.step_hook {
+            steps.hook(hook.clone());
+        }
+        steps
     }
 
     /// Opens the database, recovering it if it was not closed.

@@ -4,13 +4,15 @@
 //! Every background action is a step: [`Engine::step`] does the most urgent one. Threads loop over
 //! it; in manual mode the caller does.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use sapwood_cachetable::crew::message_of;
 use sapwood_cachetable::stats::Counter;
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
-use sapwood_cachetable::{Cachetable, Captured, Fault, Flip};
+use sapwood_cachetable::{Cachetable, Captured, Fault, Flip, StepPoint};
 use sapwood_flusher::{FarOut, Mover, Outcome};
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{FrameKind, Lsn, Msn, StorageLock, begin_frame};
@@ -71,7 +73,6 @@ pub(crate) struct Engine {
     wakers: Mutex<Option<Wakers>>,
     /// When the log must be synced at the latest, in nanoseconds of the storage's clock.
     sync_by: AtomicU64,
-    panicked: Mutex<Option<String>>,
     /// What background work met last, until it gets something done again.
     met: Mutex<Option<Fault>>,
     /// What it met last at all.
@@ -130,7 +131,6 @@ impl Engine {
             bell: Bell::default(),
             wakers: Mutex::new(Rank::Storage, None),
             sync_by: AtomicU64::new(NEVER),
-            panicked: Mutex::new(Rank::Storage, None),
             met: Mutex::new(Rank::Storage, None),
             last_met: Mutex::new(Rank::Storage, None),
             lock: Mutex::new(Rank::Storage, Some(parts.lock)),
@@ -141,10 +141,7 @@ impl Engine {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(Kind::Closed));
         }
-        match &*self.panicked.lock() {
-            Some(what) => Err(Error::new(Kind::Panicked(what.clone()))),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Whether it was opened for reading alone.
@@ -158,10 +155,22 @@ impl Engine {
         if self.is_read_only() { Err(Error::new(Kind::ReadOnly)) } else { Ok(()) }
     }
 
-    /// A background job has panicked: nothing can be trusted to go on.
-    pub(crate) fn set_panicked(&self, message: String) {
-        *self.panicked.lock() = Some(message);
+    /// Work on the database has panicked: what it has left half done must not reach the disk.
+    pub(crate) fn set_panicked(&self, message: &str) {
+        self.table.poison().record(Fault::Panicked(message.into()));
         self.bell.ring();
+    }
+
+    /// Does work on the caller's thread that is to poison the database if it panics. No code of the
+    /// user runs in there: merge operators are caught where they are called.
+    pub(crate) fn guarded<T>(&self, work: impl FnOnce() -> T) -> T {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(done) => done,
+            Err(panic) => {
+                self.set_panicked(&message_of(&*panic));
+                resume_unwind(panic)
+            }
+        }
     }
 
     /// Background work has met `fault` (or has got something done): whoever waits for it is told.
@@ -208,6 +217,11 @@ impl Engine {
         }
     }
 
+    /// Does what must not run beside a commit. Who leads next finds the poison of a panic in there.
+    pub(crate) fn lead<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.line.lead(|| self.guarded(work))
+    }
+
     // ----- generations ---------------------------------------------------------------------------
 
     /// The leader's: seals the active generation when it is full and may be.
@@ -221,6 +235,7 @@ impl Engine {
 
     /// The leader's: closes the active generation and opens the next.
     pub(crate) fn seal(&self) -> std::result::Result<(), Fault> {
+        self.table.steps().reach(StepPoint::LogSealBegun)?;
         self.log.seal()?;
         let next_msn = self.line.next_msn();
         let ledger = self.table.ledger();
@@ -234,6 +249,7 @@ impl Engine {
         drop(ledger);
         drop((current, old));
         self.counters.seals.add(1);
+        self.table.steps().pass(StepPoint::LogSealed);
         self.wake();
         Ok(())
     }
@@ -263,6 +279,10 @@ impl Engine {
 
     /// Does the most urgent thing that is due, if any.
     pub(crate) fn step(&self) -> std::result::Result<Outcome, Fault> {
+        self.guarded(|| self.step_now())
+    }
+
+    fn step_now(&self) -> std::result::Result<Outcome, Fault> {
         self.table.poison().check()?;
         // A drain goes from the top down; whoever flushed into a leaf before it would make that
         // leaf be rewritten twice.
@@ -317,8 +337,12 @@ impl Engine {
 
     /// Seals what is active and spills everything, so that the trees have it all.
     pub(crate) fn spill_all(&self) -> std::result::Result<(), Fault> {
+        self.guarded(|| self.spill_all_now())
+    }
+
+    fn spill_all_now(&self) -> std::result::Result<(), Fault> {
         if !self.views.load().active.is_empty() {
-            self.line.lead(|| {
+            self.lead(|| {
                 let is_empty = self.views.load().active.is_empty();
                 if is_empty { Ok(()) } else { self.seal() }
             })?;
@@ -356,7 +380,7 @@ impl Engine {
 
     fn pull_together(&self, by: By) -> std::result::Result<(), Fault> {
         let Some(far_out) = self.sparse_beyond() else { return Ok(()) };
-        self.mover.relocate(far_out)?;
+        self.guarded(|| self.mover.relocate(far_out))?;
         self.checkpoint_once(Session::Open, by)
     }
 
@@ -369,7 +393,7 @@ impl Engine {
     }
 
     fn checkpoint_once(&self, session: Session, by: By) -> std::result::Result<(), Fault> {
-        let taken = self.checkpoint_alone(session, by);
+        let taken = self.guarded(|| self.checkpoint_alone(session, by));
         // Only now: whoever is told may want a checkpoint, too.
         self.tickets.tell(self);
         taken
@@ -391,6 +415,7 @@ impl Engine {
         *self.superblock.lock() = superblock;
         self.checkpointed_at.store(written, Ordering::Relaxed);
         self.log.trim(superblock.first_generation)?;
+        self.table.steps().pass(StepPoint::CheckpointTrimmed);
         if session == Session::Open {
             self.table.shorten_file()?;
         }
@@ -451,7 +476,7 @@ impl Engine {
 
     /// Returns when the log is durable up to `position`, and those who asked were told.
     pub(crate) fn sync_log_to(&self, position: Lsn) -> std::result::Result<(), Fault> {
-        let synced = self.log.sync_to(position);
+        let synced = self.guarded(|| self.log.sync_to(position));
         self.tickets.tell(self);
         synced
     }
@@ -462,15 +487,18 @@ impl Engine {
         if !self.log.wants_mark() {
             return Ok(());
         }
-        self.line.lead(|| {
-            if !self.log.wants_mark() {
-                return Ok(());
-            }
-            let mut frame = Vec::new();
-            begin_frame(&mut frame);
-            self.log.make_room(frame.len() as u64 + 8)?;
-            self.log.append(FrameKind::Mark, self.line.next_msn(), &mut frame).map(|_| ())
-        })
+        self.lead(|| self.mark())
+    }
+
+    /// The leader's: writes a mark, if one is still wanted.
+    fn mark(&self) -> std::result::Result<(), Fault> {
+        if !self.log.wants_mark() {
+            return Ok(());
+        }
+        let mut frame = Vec::new();
+        begin_frame(&mut frame);
+        self.log.make_room(frame.len() as u64 + 8)?;
+        self.log.append(FrameKind::Mark, self.line.next_msn(), &mut frame).map(|_| ())
     }
 
     // ----- closing -------------------------------------------------------------------------------
@@ -488,16 +516,13 @@ impl Engine {
 
     fn close_files(&self) -> std::result::Result<(), Fault> {
         // Whoever leads now is waited for; whoever comes later is refused.
-        self.line.lead(|| ());
+        self.lead(|| ());
         // Whoever drains on a thread of its own finds the database closed at its next step.
         while self.idle.has_users() {
             self.bell.wait(Duration::from_millis(1));
         }
         self.table.stop_writing_behind();
         self.table.poison().check()?;
-        if self.panicked.lock().is_some() {
-            return Ok(());
-        }
         self.spill_all()?;
         if self.sparse_beyond().is_some() {
             self.checkpoint_once(Session::Open, By::Closer)?;

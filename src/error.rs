@@ -132,7 +132,6 @@ pub(crate) enum Kind {
     NeedsRecovery(LargeLog),
     /// Background work is asked for while it is paused.
     Paused,
-    Panicked(String),
     Verify(String),
     /// A database of which nothing can be found any more.
     Lost {
@@ -248,10 +247,14 @@ impl Error {
         full || matches!(&*self.0, Kind::Locked { .. } | Kind::Conflict { .. })
     }
 
-    /// Whether this handle takes no more writes: it was closed, or an earlier write or sync failed.
+    /// Whether this handle takes no more writes: it was closed, an earlier write or sync failed, or
+    /// work on the database panicked.
     pub fn is_fatal(&self) -> bool {
-        let poisoned = matches!(self.fault(), Some(Fault::Poisoned(_) | Fault::Io { .. }));
-        poisoned || matches!(&*self.0, Kind::Closed | Kind::Panicked(_))
+        let poisoned = matches!(
+            self.fault(),
+            Some(Fault::Poisoned(_) | Fault::Panicked(_) | Fault::Io { .. })
+        );
+        poisoned || matches!(&*self.0, Kind::Closed)
     }
 
     /// Whether a commit's fate is unknown: its write or sync failed, and it may or may not be found
@@ -391,10 +394,6 @@ impl fmt::Display for Error {
             Kind::ReadOnly => f.write_str(READ_ONLY),
             Kind::NeedsRecovery(log) => log.fmt(f),
             Kind::Paused => f.write_str("background work is paused; resume the daemon first"),
-            Kind::Panicked(what) => write!(
-                f,
-                "a background job panicked ({what}); the database takes no more writes, reopen it"
-            ),
             Kind::Verify(what) => write!(f, "the database is damaged: {what}"),
             Kind::Lost { folder, reason } => {
                 write!(f, "nothing can be salvaged from {folder}: {reason}")

@@ -118,7 +118,7 @@ impl Engine {
         let Some(mut cleaner) = taken else { return Ok(Cleaned::Busy) };
         self.idle.stop.store(false, Ordering::Relaxed);
         self.idle.is_running.store(true, Ordering::Relaxed);
-        let cleaned = self.clean(&mut cleaner);
+        let cleaned = self.guarded(|| self.clean(&mut cleaner));
         self.idle.is_running.store(false, Ordering::Relaxed);
         *self.idle.cleaner.lock() = Some(cleaner);
         if matches!(cleaned, Ok(Cleaned::Flushed)) {
@@ -241,7 +241,7 @@ impl Engine {
         const WAITS_MOST: usize = 200;
         let mut waits = 0;
         while waits < WAITS_MOST {
-            match self.mover.let_go() {
+            match self.guarded(|| self.mover.let_go()) {
                 Ok(Outcome::Done) => {}
                 Ok(Outcome::Nothing) => return Ok(()),
                 Ok(Outcome::Busy) => {
@@ -280,7 +280,7 @@ impl Engine {
                 self.bell.wait(Duration::from_millis(1));
                 continue;
             }
-            match step()? {
+            match self.guarded(&mut *step)? {
                 Outcome::Done => self.bell.ring(),
                 Outcome::Nothing => return Ok(()),
                 Outcome::Busy => self.give_way()?,
@@ -304,7 +304,7 @@ impl Engine {
         let user = self.counters.user_bytes.get();
         while self.counters.user_bytes.get() == user {
             self.check_open()?;
-            match self.mover.step()? {
+            match self.guarded(|| self.mover.step())? {
                 Outcome::Done => self.bell.ring(),
                 Outcome::Busy => self.give_way()?,
                 Outcome::Nothing if self.mover.waiting() + self.mover.running() == 0 => break,

@@ -104,6 +104,8 @@ pub use iter::{Iter, Keys};
 pub use merge::{MergeError, MergeOperator};
 pub use moment::Read;
 pub use salvage::{Damage, KeyRange, Loss, SalvageReport, SalvagedTree, salvage, salvage_on};
+#[doc(hidden)]
+pub use sapwood_cachetable::StepPoint;
 pub use sapwood_cachetable::storage::{FileStorage, MemoryStorage};
 pub use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
 pub use shape::{BufferShape, GenerationShape, NodeShape, Shape, TreeShape};

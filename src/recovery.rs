@@ -18,7 +18,9 @@ use std::sync::Arc;
 use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::ledger::{Change, ViewToken};
-use sapwood_cachetable::{Cachetable, Captured, EncoderPool, Fault, Flip, Reserved, encoder_pool};
+use sapwood_cachetable::{
+    Cachetable, Captured, EncoderPool, Fault, Flip, Reserved, StepPoint, encoder_pool,
+};
 use sapwood_flusher::{Forest, Limits, Mover, Outcome, Views};
 use sapwood_serialize::catalog_image::{CatalogImage, CatalogTree, decode_catalog};
 use sapwood_serialize::segment::Segment;
@@ -50,6 +52,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine>
     let block_file = open_or_create(&*storage, config)?;
     let log = read_log(&*storage, &block_file.superblock)?;
     block_file.secure()?;
+    config.steps().reach(StepPoint::RecoverySecured)?;
     let logged = logged_in(&*storage, &log)?;
     let opening = Opening::new(storage, config, &block_file, logged)?;
     opening.finish(config, block_file.superblock, log, lock)
@@ -101,10 +104,8 @@ impl Opening {
         let budget = Budget { total: config.cache_bytes };
         let file = block_file.file.clone();
         let table =
-            Cachetable::new(storage, file, superblock.database, budget, pool_for(config)?, opened);
-        if let Some(hook) = &config.step_hook {
-            table.steps().hook(hook.clone());
-        }
+            Cachetable::new(storage, file, superblock.database, budget, pool_for(config)?, opened)
+                .hooked(config.steps());
         let table = Arc::new(table);
         let token = table.ledger().publish(Change::default());
         let forest = read_forest(&table, block_file, token)?;
@@ -121,7 +122,8 @@ impl Opening {
         let active = Generation::new(superblock.first_generation, superblock.next_msn, &table);
         let (forest, active) = (Arc::new(forest), Arc::new(active));
         let visible = Msn::from_raw(superblock.next_msn.to_raw().saturating_sub(1));
-        let views = ViewCell::new(View { forest, sealed: Vec::new(), active }, visible);
+        let view = View { forest, sealed: Vec::new(), active };
+        let views = ViewCell::new(view, visible, table.steps().clone());
         let views = Arc::new(views);
         let shown: Arc<dyn Views> = views.clone();
         let mover = Mover::new(table.clone(), shown, limits);
@@ -135,6 +137,7 @@ impl Opening {
         log: ReadLog,
         lock: Box<dyn StorageLock>,
     ) -> Result<Engine> {
+        self.table.steps().reach(StepPoint::RecoveryTables)?;
         let is_clean = !log.files.iter().any(ReadFile::has_groups);
         for file in &log.files {
             self.replay(file, &mut |generation| self.spill(generation))?;
@@ -152,6 +155,7 @@ impl Opening {
         log.files.last().map_or(Ok(()), |last| last.secure(&**self.table.storage()))?;
         drop(log);
         remove_after(&self.table, last)?;
+        self.table.steps().reach(StepPoint::RecoveryReplayed)?;
         self.activate(start.generation, next_msn);
         let begun = if is_clean {
             self.begin_clean(&superblock, start, next_msn)
@@ -160,7 +164,7 @@ impl Opening {
         };
         let (new_log, superblock) = match begun {
             Ok(begun) => begun,
-            Err(fault) if fault.is_retryable() => {
+            Err(fault @ Fault::DiskFull { .. }) => {
                 // Everything can be read; the old log stays the authority for the next opening.
                 self.table.poison().record(fault);
                 (Log::refusing(self.table.clone(), start), superblock)
@@ -302,7 +306,7 @@ impl Opening {
         start: LogStart,
         next_msn: Msn,
     ) -> std::result::Result<(Log, Superblock), Fault> {
-        let log = Log::create(self.table.clone(), start)?;
+        let log = self.create_log(start)?;
         let superblock = Superblock {
             sequence: before.sequence + 1,
             epoch: start.epoch,
@@ -313,7 +317,7 @@ impl Opening {
             ..*before
         };
         self.table.write_superblock(&superblock)?;
-        remove_before(&self.table, start.generation)?;
+        self.remove_old_log(start)?;
         Ok((log, superblock))
     }
 
@@ -324,7 +328,7 @@ impl Opening {
         start: LogStart,
         next_msn: Msn,
     ) -> std::result::Result<(Log, Superblock), Fault> {
-        let log = Log::create(self.table.clone(), start)?;
+        let log = self.create_log(start)?;
         let flip =
             Flip { sequence: before.sequence + 1, epoch: start.epoch, session: Session::Open };
         let capture = || {
@@ -333,8 +337,23 @@ impl Opening {
             Captured { catalog, first_generation: start.generation, next_msn }
         };
         let superblock = self.table.checkpoint(flip, |_| capture(), &|| Ok(log.durable()))?;
-        remove_before(&self.table, start.generation)?;
+        self.remove_old_log(start)?;
         Ok((log, superblock))
+    }
+
+    /// The first file of the new log, and nothing that says so yet.
+    fn create_log(&self, start: LogStart) -> std::result::Result<Log, Fault> {
+        let log = Log::create(self.table.clone(), start)?;
+        self.table.steps().reach(StepPoint::RecoveryLogCreated)?;
+        Ok(log)
+    }
+
+    /// The new log is the one that counts.
+    fn remove_old_log(&self, start: LogStart) -> std::result::Result<(), Fault> {
+        self.table.steps().pass(StepPoint::RecoveryFlipped);
+        remove_before(&self.table, start.generation)?;
+        self.table.steps().pass(StepPoint::RecoveryTrimmed);
+        Ok(())
     }
 }
 

@@ -133,7 +133,7 @@ impl Engine {
     /// ahead whatever the trees look like.
     pub(crate) fn relieve(&self) -> Result<()> {
         if self.step()? != Outcome::Done {
-            self.spill_oldest()?;
+            self.guarded(|| self.spill_oldest())?;
         }
         Ok(())
     }

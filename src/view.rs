@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use sapwood_cachetable::sync::{Mutex, Rank};
+use sapwood_cachetable::{StepPoint, Steps};
 use sapwood_flusher::{Forest, Views};
 use sapwood_serialize::fold::Horizon;
 use sapwood_serialize::{GenerationId, Msn};
@@ -46,6 +47,7 @@ pub(crate) struct ViewCell {
     current: ArcSwap<View>,
     visible: AtomicU64,
     registered: Mutex<BTreeMap<Msn, Readers>>,
+    steps: Steps,
 }
 
 /// Who reads at one MSN.
@@ -56,11 +58,12 @@ struct Readers {
 }
 
 impl ViewCell {
-    pub(crate) fn new(view: View, visible: Msn) -> ViewCell {
+    pub(crate) fn new(view: View, visible: Msn, steps: Steps) -> ViewCell {
         ViewCell {
             current: ArcSwap::from_pointee(view),
             visible: AtomicU64::new(visible.to_raw()),
             registered: Mutex::new(Rank::Snapshots, BTreeMap::new()),
+            steps,
         }
     }
 
@@ -155,6 +158,8 @@ impl Drop for Registration {
                 registered.remove(&self.msn);
             }
         }
+        drop(registered);
+        self.cell.steps.pass(StepPoint::ReaderReleased);
     }
 }
 

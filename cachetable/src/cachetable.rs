@@ -28,7 +28,7 @@ use crate::clock::{Clock, Entry};
 use crate::fault::{Fault, Poison};
 use crate::ledger::{Ledger, Opened};
 use crate::stats::Counters;
-use crate::step::Steps;
+use crate::step::{StepPoint, Steps};
 use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
 use crate::write_behind::Gate;
 
@@ -118,6 +118,12 @@ impl Cachetable {
             directories: Mutex::new(Rank::PageShard, Clock::default()),
             growing: Mutex::new(Rank::Claims, ()),
         }
+    }
+
+    /// The same with step points of its own.
+    #[must_use]
+    pub fn hooked(self, steps: Steps) -> Cachetable {
+        Cachetable { steps, ..self }
     }
 
     /// The way to disk and clock.
@@ -268,6 +274,7 @@ impl Cachetable {
         if let Some(part) = part.upgrade() {
             part.slot(index as usize).evict();
             self.counters.pages_evicted.add(1);
+            self.steps.pass(StepPoint::PageEvicted);
         }
         true
     }
@@ -308,6 +315,7 @@ impl Cachetable {
             handle.evict();
         }
         self.counters.nodes_evicted.add(1);
+        self.steps.pass(StepPoint::NodeEvicted);
         true
     }
 

@@ -110,6 +110,7 @@ impl Cachetable {
         let block_table = table.iter().map(|(block, place)| (*block, *place));
         let block_table = encode_block_table(self.database, block_table);
         let block_table = self.write_table(&block_table)?;
+        steps.reach(StepPoint::CheckpointBlockTable)?;
         let catalog = encode_catalog(&captured.catalog);
         let catalog = seal_blob(BlobKind::Catalog, self.database, &catalog);
         let catalog = self.write_table(&catalog)?;
@@ -181,6 +182,7 @@ impl Cachetable {
     pub fn write_superblock(&self, superblock: &Superblock) -> Result<(), Fault> {
         let offset = SLOT_BYTES * slot(superblock.sequence);
         self.write_at(&superblock.encode(), offset as u64)?;
+        self.steps().pass(StepPoint::SuperblockWritten);
         self.sync()
     }
 

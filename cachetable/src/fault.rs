@@ -31,6 +31,8 @@ pub enum Fault {
     Closed,
     /// The work was broken off because something else is more urgent; it can be done later.
     Stopped,
+    /// Work on the database panicked with this message.
+    Panicked(Arc<str>),
     /// An earlier write or sync failed; since then nothing is written any more.
     Poisoned(Arc<Fault>),
 }
@@ -61,6 +63,7 @@ impl fmt::Display for Fault {
             Fault::Indeterminate(cause) => cause.fmt(f),
             Fault::Closed => f.write_str("the database is closed"),
             Fault::Stopped => f.write_str("the work was put off; try it again"),
+            Fault::Panicked(message) => write!(f, "work on the database panicked: {message}"),
             Fault::Poisoned(cause) => write!(
                 f,
                 "the database takes no more writes since an earlier failure ({cause}); reopen it"
@@ -75,7 +78,7 @@ impl std::error::Error for Fault {
             Fault::Io { source, .. } => Some(&**source),
             Fault::Corrupt(corruption) => Some(corruption),
             Fault::Poisoned(cause) | Fault::Indeterminate(cause) => Some(&**cause),
-            Fault::DiskFull { .. } | Fault::Closed | Fault::Stopped => None,
+            Fault::DiskFull { .. } | Fault::Closed | Fault::Stopped | Fault::Panicked(_) => None,
         }
     }
 }
@@ -86,7 +89,7 @@ impl From<Corruption> for Fault {
     }
 }
 
-/// Remembers the first failed write or sync. After one, nobody knows what is on disk, so nothing
+/// Remembers the first failed write or sync, or panic. After one, nobody knows what is on disk, so nothing
 /// more is written, released or acknowledged, and nothing is tried again.
 #[derive(Debug, Default)]
 pub struct Poison(OnceLock<Arc<Fault>>);

@@ -76,11 +76,43 @@ pub enum StepPoint {
     EmptyFetched,
     /// They are no longer in the view.
     EmptyPublished,
+    /// The active log file is about to be ended; the leader of commits is here.
+    LogSealBegun,
+    /// The next log file and its generation take the commits.
+    LogSealed,
+    /// The file that will follow them exists, and its name is durable.
+    LogNextCreated,
+    /// The block table is written, the catalog is next.
+    CheckpointBlockTable,
+    /// A superblock is written, and not synced yet.
+    SuperblockWritten,
+    /// The log files that a checkpoint has made needless are gone.
+    CheckpointTrimmed,
+    /// A page was let go of, by a reader or a job.
+    PageEvicted,
+    /// A node was let go of.
+    NodeEvicted,
+    /// The cleaner has picked an edge that it can pay for.
+    CleanPicked,
+    /// A reader (a snapshot, an iterator, a transaction) is no longer registered.
+    ReaderReleased,
+    /// An opening has read superblock and log, and made the superblock durable.
+    RecoverySecured,
+    /// It knows the trees of the checkpoint, and all space that the log names.
+    RecoveryTables,
+    /// It has moved everything that the log says into the trees.
+    RecoveryReplayed,
+    /// Its own log exists; no superblock names it yet.
+    RecoveryLogCreated,
+    /// A superblock names the new log; the old files are still there.
+    RecoveryFlipped,
+    /// They are gone; nothing is left but to accept writes.
+    RecoveryTrimmed,
 }
 
 impl StepPoint {
     /// All of them, by number.
-    pub const ALL: [StepPoint; 32] = [
+    pub const ALL: [StepPoint; 48] = [
         StepPoint::SpillBegun,
         StepPoint::SpillBuilt,
         StepPoint::SpillPublished,
@@ -113,15 +145,31 @@ impl StepPoint {
         StepPoint::EmptyBegun,
         StepPoint::EmptyFetched,
         StepPoint::EmptyPublished,
+        StepPoint::LogSealBegun,
+        StepPoint::LogSealed,
+        StepPoint::LogNextCreated,
+        StepPoint::CheckpointBlockTable,
+        StepPoint::SuperblockWritten,
+        StepPoint::CheckpointTrimmed,
+        StepPoint::PageEvicted,
+        StepPoint::NodeEvicted,
+        StepPoint::CleanPicked,
+        StepPoint::ReaderReleased,
+        StepPoint::RecoverySecured,
+        StepPoint::RecoveryTables,
+        StepPoint::RecoveryReplayed,
+        StepPoint::RecoveryLogCreated,
+        StepPoint::RecoveryFlipped,
+        StepPoint::RecoveryTrimmed,
     ];
 }
 
 /// What a test does at a point: break the work off, or let it go on.
 pub type StepHook = Arc<dyn Fn(StepPoint) -> ControlFlow<()> + Send + Sync>;
 
-/// The hook of one database, if it has one.
-#[derive(Default)]
-pub struct Steps(OnceLock<StepHook>);
+/// The hook of one database, if it has one; clones share it.
+#[derive(Clone, Default)]
+pub struct Steps(Arc<OnceLock<StepHook>>);
 
 impl fmt::Debug for Steps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -31,15 +31,25 @@ pub enum Ownership {
     View,
 }
 
+/// Ends a write that was begun, also when it panics: others may wait for it.
+struct Ends<'a>(&'a Cachetable, &'a Standing);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        let _ledger = self.0.ledger.lock();
+        self.1.end_write();
+        self.0.written.notify_all();
+    }
+}
+
 impl Cachetable {
     /// Writes `segment` if it was not written yet, and waits for a write that is under way.
     pub fn write_segment(&self, segment: &Arc<Segment>, owner: Ownership) -> Result<(), Fault> {
         if !self.begin(segment.standing(), &|| segment.place().is_some()) {
             return Ok(());
         }
-        let written = self.write_segment_now(segment, owner);
-        self.end(segment.standing());
-        written
+        let _ends = Ends(self, segment.standing());
+        self.write_segment_now(segment, owner)
     }
 
     fn write_segment_now(&self, segment: &Arc<Segment>, owner: Ownership) -> Result<(), Fault> {
@@ -74,9 +84,8 @@ impl Cachetable {
         if !self.begin(standing, &|| handle.image().place().is_some()) {
             return Ok(());
         }
-        let written = self.write_node_now(handle);
-        self.end(standing);
-        written
+        let _ends = Ends(self, standing);
+        self.write_node_now(handle)
     }
 
     fn write_node_now(&self, handle: &Arc<Handle>) -> Result<(), Fault> {
@@ -107,12 +116,6 @@ impl Cachetable {
             }
             self.written.wait(&mut ledger);
         }
-    }
-
-    fn end(&self, standing: &Standing) {
-        let _ledger = self.ledger.lock();
-        standing.end_write();
-        self.written.notify_all();
     }
 
     /// Writes `bytes` to a fresh extent, zeros behind them up to its end.

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sapwood_cachetable::Fault;
+use sapwood_cachetable::{Fault, StepPoint};
 use sapwood_serialize::TreeId;
 use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::{Bounds, Run};
@@ -137,7 +137,8 @@ impl Cleaner {
 
 impl Mover {
     fn clean(&self, debt: &Debt, stop: Stop<'_>) -> JobResult {
-        let outcome = match self.flush(&debt.name, Pick::Due, stop) {
+        let picked = self.table.steps().reach(StepPoint::CleanPicked);
+        let outcome = match picked.and_then(|()| self.flush(&debt.name, Pick::Due, stop)) {
             Err(Fault::Stopped) => {
                 self.counters.stopped.add(1);
                 Ok(Outcome::Busy)

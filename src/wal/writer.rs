@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sapwood_cachetable::stats::Counter;
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
-use sapwood_cachetable::{Cachetable, Fault, is_full};
+use sapwood_cachetable::{Cachetable, Fault, StepPoint, is_full};
 use sapwood_serialize::{
     Epoch, FrameHead, FrameKind, GenerationId, Lsn, Msn, StorageFile, WAL_HEADER_BYTES, WalHeader,
     finish_frame,
@@ -251,7 +251,7 @@ impl Log {
 
     /// Creates the file after the active one, if it is not there yet.
     pub(crate) fn prepare_next(&self) -> Result<(), Fault> {
-        let _one_at_a_time = self.preparing.lock();
+        let one_at_a_time = self.preparing.lock();
         let (active, generation, header_end) = {
             let append = self.append.lock();
             if append.next.is_some() {
@@ -267,6 +267,8 @@ impl Log {
         let next = create(&self.table, generation)?;
         sync_names(&self.table)?;
         self.append.lock().next = Some(next);
+        drop(one_at_a_time);
+        self.table.steps().pass(StepPoint::LogNextCreated);
         Ok(())
     }
 
@@ -289,21 +291,19 @@ impl Log {
             self.synced.wait(&mut syncing);
         }
         syncing.is_running = true;
+        let _running = Running(self);
         let end = self.end();
         let files: Vec<Arc<LogFile>> = syncing.unsynced.iter().cloned().collect();
         drop(syncing);
         let result = files.iter().try_for_each(|file| self.sync_file(file));
-        let mut syncing = self.syncing.lock();
-        syncing.is_running = false;
         if result.is_ok() {
+            let mut syncing = self.syncing.lock();
             self.durable.fetch_max(end.to_raw(), Ordering::AcqRel);
             // The last one that was synced may be the active one, which stays.
-            for _ in 1..files.len() {
-                syncing.unsynced.pop_front();
-            }
+            let sealed = files.split_last().map_or(&[][..], |(_, sealed)| sealed);
+            let is_sealed = |file: &Arc<LogFile>| sealed.iter().any(|one| Arc::ptr_eq(one, file));
+            syncing.unsynced.retain(|file| !is_sealed(file));
         }
-        drop(syncing);
-        self.synced.notify_all();
         result
     }
 
@@ -318,6 +318,16 @@ impl Log {
             super::generation_of(&file.name).is_none_or(|generation| generation >= first)
         });
         remove_before(&self.table, first)
+    }
+}
+
+/// A sync that others may wait for; it has ended when this is dropped.
+struct Running<'a>(&'a Log);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.syncing.lock().is_running = false;
+        self.0.synced.notify_all();
     }
 }
 

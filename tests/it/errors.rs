@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sapwood::typed::Bincode;
 use sapwood::{
     Background, Compression, Config, Database, Durability, Error, MemoryStorage, Overwrite, Result,
-    Tree, merge,
+    StepPoint, Tree, merge,
 };
 use sapwood_serialize::Storage;
 
@@ -158,7 +158,11 @@ fn paused() -> Error {
 
 fn panicked() -> Error {
     let config = Config::in_memory().tiny().cache_bytes(256 << 10);
-    let db = config.on_step(|_| -> ControlFlow<()> { panic!("on purpose") }).open().unwrap();
+    let spill_begun = |point| match point {
+        StepPoint::SpillBegun => panic!("on purpose"),
+        _ => ControlFlow::Continue(()),
+    };
+    let db = config.on_step(spill_begun).open().unwrap();
     let tree = tree(&db);
     for number in 0..1_000_000u32 {
         if let Err(error) = tree.insert(number.to_be_bytes(), [7; 100]) {
@@ -271,7 +275,7 @@ const CASES: &[Case] = &[
     ("Option", || failed(Config::in_memory().cache_bytes(1).open()), "cache_bytes"),
     ("Closed", closed_error, "closed"),
     ("Paused", paused, "paused"),
-    ("Panicked", panicked, "on purpose"),
+    ("Fault", panicked, "since an earlier failure (work on the database panicked: on purpose)"),
     ("ReadOnly", read_only, "read-only"),
     ("NeedsRecovery", needs_recovery, "open it once for writing"),
     ("NotEmpty", not_empty, "empty"),

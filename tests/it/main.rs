@@ -23,13 +23,15 @@ mod large;
 mod messages;
 mod model;
 mod movement;
+mod panics;
 mod read_only;
 mod refusals;
 mod review;
 mod salvage;
 mod scenarios;
-
 mod slow_commits;
+mod small_traces;
+mod step_matrix;
 mod step_points;
 mod threads;
 mod tidy;

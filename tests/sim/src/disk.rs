@@ -35,8 +35,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::image::Image;
-pub use crate::power_cut::Cut;
 use crate::power_cut::{Change, NameChange, Pending, Survival};
+pub use crate::power_cut::{Cut, NEWEST, Others};
 use crate::random::Random;
 
 /// What every call costs on the virtual clock.

@@ -206,6 +206,19 @@ impl Machine {
         done
     }
 
+    /// Loads rows, which ascend, into a tree in one step.
+    pub fn ingest(&mut self, tree: &'static str, rows: &[(&str, &str)]) -> Result<()> {
+        let done = self.trees[tree].ingest(rows.iter().copied()).map(|_| ());
+        let changes = rows.iter().map(|(key, value)| Change::put(tree, *key, *value)).collect();
+        self.note(Deed::Write(changes), Logging::Logged, done.as_ref().err());
+        done
+    }
+
+    /// Somebody else has committed this change, logged.
+    pub fn note_another(&mut self, change: Change) {
+        self.note(Deed::Write(vec![change]), Logging::Logged, None);
+    }
+
     /// A commit that failed is noted too, unless the error says that nothing happened.
     fn note(&mut self, deed: Deed, logging: Logging, error: Option<&Error>) {
         match error {
@@ -296,6 +309,12 @@ impl Wreck {
         Wreck { disk, model, shape: machine.shape, crash: Crash::Kill }
     }
 
+    /// The same on another disk.
+    #[must_use]
+    pub fn on(&self, disk: SimDisk) -> Wreck {
+        Wreck { disk, ..self.clone() }
+    }
+
     /// The same with a disk that was found while the machine was at `action`, which nobody has
     /// acknowledged.
     #[must_use]
@@ -303,11 +322,15 @@ impl Wreck {
         let mut wreck = Wreck { disk, ..self.clone() };
         let (deed, logging) = match action {
             Action::Create(tree) => (Deed::Create(tree), Logging::Logged),
+            Action::Drop(tree) => (Deed::Drop(tree), Logging::Logged),
             Action::Single(change) => (Deed::Write(vec![change.clone()]), Logging::Logged),
-            Action::Batch(changes, Durability::NoWal) => {
+            Action::Batch(changes, Durability::NoWal)
+            | Action::Transaction(changes, Durability::NoWal) => {
                 (Deed::Write(changes.clone()), Logging::Unlogged)
             }
-            Action::Batch(changes, _) => (Deed::Write(changes.clone()), Logging::Logged),
+            Action::Batch(changes, _) | Action::Transaction(changes, _) => {
+                (Deed::Write(changes.clone()), Logging::Logged)
+            }
             _ => return wreck,
         };
         wreck.model.commit(deed, logging, Fate::Unknown);
@@ -333,6 +356,14 @@ impl Wreck {
         let mut machine = self.settle(db);
         machine.open_trees().unwrap();
         machine
+    }
+
+    /// The same with settings of its own, which last until it is closed; an error where it does not
+    /// open.
+    pub fn recover_with(&self, configure: impl FnOnce(Config) -> Config) -> Result<Machine> {
+        let mut machine = self.settle(configure(config(&self.disk, &self.shape)).open()?);
+        machine.open_trees()?;
+        Ok(machine)
     }
 
     fn settle(&self, db: Database) -> Machine {

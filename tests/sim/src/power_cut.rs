@@ -37,6 +37,18 @@ pub enum Cut {
     KeepOne(usize),
     /// All but this one, counted from the oldest.
     LoseOne(usize),
+    /// Of the newest [`NEWEST`] those whose bit is set, the newest first; of the others all or none.
+    Newest { kept: u32, others: Others },
+}
+
+/// How many pending changes [`Cut::Newest`] tells apart.
+pub const NEWEST: usize = 4;
+
+/// What becomes of all changes that are not among the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    Kept,
+    Lost,
 }
 
 /// A change of one file's bytes.
@@ -103,6 +115,10 @@ impl Survival {
             Cut::KeepLastLoseFirst => place >= self.sequences.len() / 2,
             Cut::KeepOne(kept) => place == kept,
             Cut::LoseOne(lost) => place != lost,
+            Cut::Newest { kept, others } => match self.sequences.len() - 1 - place {
+                age @ 0..NEWEST => kept >> age & 1 == 1,
+                _ => others == Others::Kept,
+            },
         }
     }
 

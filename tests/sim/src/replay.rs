@@ -12,6 +12,11 @@ pub fn seeds(count: u64) -> Vec<u64> {
     (0..number("SAPWOOD_SEEDS").unwrap_or(count)).collect()
 }
 
+/// Whether everything is to be run (`SAPWOOD_SIM=full`), not only what a quick run has time for.
+pub fn is_full() -> bool {
+    std::env::var("SAPWOOD_SIM").is_ok_and(|how| how == "full")
+}
+
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))

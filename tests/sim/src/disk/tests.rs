@@ -32,6 +32,14 @@ fn synced_bytes_survive_and_unsynced_do_not() {
     assert_eq!(disk.pending(), 2);
     assert_eq!(read(&disk.power_cut(Cut::KeepOne(0))), b"later!");
     assert_eq!(read(&disk.power_cut(Cut::LoseOne(0))), b"synced\0\0\0\0more");
+    let newest = |kept, others| read(&disk.power_cut(Cut::Newest { kept, others }));
+    assert_eq!(newest(0b01, Others::Kept), b"synced\0\0\0\0more");
+    assert_eq!(newest(0b10, Others::Lost), b"later!");
+    for number in 0..4 {
+        file.write_at(&[number], 20 + u64::from(number)).unwrap();
+    }
+    assert_eq!(newest(0, Others::Kept), b"later!\0\0\0\0more");
+    assert_eq!(newest(0, Others::Lost), b"synced");
     assert_eq!(disk.power_cut(Cut::KeepAll).pending(), 0);
 }
 
