@@ -136,10 +136,12 @@ impl BlockFile {
             owned.chain(logged.iter().map(|(extent, _)| *extent)).collect();
         extents.sort_unstable();
         if extents.last().is_some_and(|last| last.end() > file_bytes) {
-            let rule = "it names space beyond the end of the block file, which was cut";
-            return Err(Corruption::new("log record", 0, rule).into());
+            let rule = "it ends before space that the log names";
+            let cut = Corruption::new("block file", file_bytes, rule);
+            return Err(cut.within(BLOCK_FILE, 0).into());
         }
-        let allocator = Allocator::from_used(SLOTS_BYTES, extents)?;
+        let allocator = Allocator::from_used(SLOTS_BYTES, extents);
+        let allocator = allocator.map_err(|broken| broken.within(BLOCK_FILE, 0))?;
         let owned = |place: &NodePlace| {
             used.get(&place.extent.offset) == Some(&place.extent.bytes)
                 && u64::from(place.bytes) <= place.extent.bytes

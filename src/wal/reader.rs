@@ -360,12 +360,9 @@ impl<'a> Scan<'a> {
         if must_exist && self.lost.is_some() {
             return self.lost.clone();
         }
-        if !self.files.is_empty() && self.known > self.end {
-            let place =
-                Corruption::new("log", self.end.to_raw(), "it ends before what was durable");
-            return Some(self.stop.clone().unwrap_or(place));
-        }
-        None
+        let last = self.files.last().filter(|_| self.known > self.end)?;
+        let ended = Corruption::new("log", last.end as u64, "it ends before what was durable");
+        Some(self.stop.clone().unwrap_or(ended.within(&last.name, 0)))
     }
 }
 

@@ -18,7 +18,6 @@ mod faults;
 mod golden;
 mod hermitage;
 mod histories;
-mod hostile;
 mod large;
 mod messages;
 mod model;
