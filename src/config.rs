@@ -49,6 +49,7 @@ pub struct Config {
     pub(crate) idle_share: u8,
     pub(crate) step_hook: Option<StepHook>,
     pub(crate) limits: Limits,
+    is_sized: bool,
     access: Access,
 }
 
@@ -88,6 +89,7 @@ impl Config {
             idle_share: 50,
             step_hook: None,
             limits: Limits::default(),
+            is_sized: false,
             access: Access::Create,
         }
     }
@@ -178,8 +180,16 @@ impl Config {
     /// Sizes so small that a few dozen keys make a tree of height 2, and no idle work, for tests.
     #[doc(hidden)]
     #[must_use]
-    pub fn tiny(mut self) -> Config {
-        self.limits = Limits::tiny();
+    pub fn tiny(self) -> Config {
+        self.sized(Limits::tiny())
+    }
+
+    /// Any sizes, any budget, and no idle work, for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn sized(mut self, limits: Limits) -> Config {
+        self.limits = limits;
+        self.is_sized = true;
         self.idle_share = 0;
         self
     }
@@ -219,8 +229,7 @@ impl Config {
 
     fn check(&self) -> Result<()> {
         let refuse = |option, reason: String| Err(Error::new(Kind::Option { option, reason }));
-        let tiny = self.limits == Limits::tiny();
-        if self.cache_bytes < Budget::BYTES_MIN && !tiny {
+        if self.cache_bytes < Budget::BYTES_MIN && !self.is_sized {
             let reason = format!("{} bytes are below the least, 8 MiB", self.cache_bytes);
             return refuse("cache_bytes", reason);
         }

@@ -185,7 +185,13 @@ impl Tree {
                 guard: Some(&guard),
                 encode: &|out: &mut Vec<u8>| encode_record(out, &record),
             };
-            if let Settled::Committed(_) = engine.propose(&proposal)? {
+            let settled = match engine.propose(&proposal)? {
+                // Reading again would end the same way for as long as a bulk load or a large
+                // transaction is not spilled.
+                Settled::Unknown => engine.propose_slowly(&guard, &proposal)?,
+                settled => settled,
+            };
+            if let Settled::Committed(_) = settled {
                 return Ok((old, decided));
             }
         }

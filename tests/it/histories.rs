@@ -1,24 +1,19 @@
 //! Recorded histories of threads that run transactions side by side, judged by the cycles in them.
 //!
 //! ```text
-//! workload   threads, random transactions, flushes meanwhile; each writes down what it saw
-//! checker    order of versions -> ww, wr, rw and start edges -> which cycles there are
-//! handmade   each anomaly by hand, so that the checker is known to see it
+//! sim::histories   records and judges
+//! handmade         each anomaly by hand, so that the checker is known to see it
 //! ```
 //!
 //! Seeds decide what the threads do and not when: a failure may not come again at once.
 
-mod checker;
-mod graph;
 mod handmade;
-mod history;
-mod workload;
 
 use sapwood::Isolation;
 
-use self::checker::{Anomaly, forbidden};
-use self::history::{History, Outcome, Values};
-use self::workload::{Plan, Writing, record};
+use crate::sim::histories::checker::{Anomaly, forbidden};
+use crate::sim::histories::history::{self, History, Outcome, Values};
+use crate::sim::histories::workload::{Plan, Writing, record};
 use crate::sim::replay::{Trail, seeds};
 
 const LEVELS: [Isolation; 2] = [Isolation::Snapshot, Isolation::Serializable];

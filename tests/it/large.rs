@@ -41,6 +41,19 @@ fn key(number: u64) -> Vec<u8> {
     format!("key-{number:05}").into_bytes()
 }
 
+/// The update went on forever: whether its key had changed could not be told from the memtables,
+/// and reading it again did not help.
+#[test]
+fn rows_can_be_updated_right_after_a_bulk_load() {
+    let db = open(&SimDisk::new(1));
+    let tree = tree(&db);
+    tree.ingest((0..200).map(|number| (key(number), "loaded"))).unwrap();
+    assert_eq!(tree.replace(key(7), "replaced").unwrap().as_deref(), Some(&b"loaded"[..]));
+    assert_eq!(tree.take(key(7)).unwrap().as_deref(), Some(&b"replaced"[..]));
+    assert!(tree.insert_if_absent(key(7), "back").unwrap());
+    assert_eq!(tree.get(key(7)).unwrap().as_deref(), Some(&b"back"[..]));
+}
+
 /// One random change, in the transaction and in the model.
 fn change(tx: &mut Transaction, tree: &Tree, model: &mut Model, random: &mut Random) {
     let key = key(random.below(3000));

@@ -2,8 +2,8 @@
 
 use sapwood::Isolation;
 
-use super::checker::{Anomaly, forbidden};
-use super::history::{History, Outcome, Recorded, Sort, Step, Values};
+use crate::sim::histories::checker::{Anomaly, forbidden};
+use crate::sim::histories::history::{History, Outcome, Recorded, Sort, Step, Values};
 
 fn recorded(begin: u64, outcome: Outcome, steps: Vec<Step>) -> Recorded {
     Recorded { sort: Sort::Transaction, begin, steps, undone: Vec::new(), outcome }

@@ -28,11 +28,13 @@ mod handle;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::image::Image;
 use crate::power_cut::{Change, NameChange, Pending, Survival};
@@ -55,6 +57,15 @@ pub enum Repeat {
     Once,
     /// At this operation and at all later ones.
     Forever,
+}
+
+/// What a disk does that reports success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// A write or sync is not done at all.
+    Lose,
+    /// A write goes to a place that lies this many bytes further on, or as many before.
+    Misdirect(i64),
 }
 
 impl SimDisk {
@@ -105,7 +116,13 @@ impl SimDisk {
 
     /// Lets this operation fail, and perhaps all later ones. Schedules add up.
     pub fn fail_at(&self, operation: u64, kind: io::ErrorKind, repeat: Repeat) {
-        self.state().faults.push(Fault { operation, kind, repeat });
+        self.state().faults.push(Fault { operation, kind, repeat, extent: Extent::None });
+    }
+
+    /// Lets this operation fail when it has done a half, if it is a write.
+    pub fn fail_halfway_at(&self, operation: u64, kind: io::ErrorKind) {
+        let (repeat, extent) = (Repeat::Once, Extent::Half);
+        self.state().faults.push(Fault { operation, kind, repeat, extent });
     }
 
     /// Lets this read fail, counted from 0.
@@ -113,11 +130,84 @@ impl SimDisk {
         self.state().read_faults.push((read, kind));
     }
 
-    /// Takes back all scheduled errors, as if the disk had been repaired.
+    /// Takes back all scheduled errors and limits, as if the disk had been repaired.
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
         state.read_faults.clear();
+        state.lies.clear();
+        state.capacity = None;
+    }
+
+    /// Limits the disk to this many bytes more than it has now, see [`SimDisk::with_capacity`].
+    pub fn limit(&self, bytes_more: u64) {
+        let mut state = self.state();
+        state.capacity = Some(state.space() + index(bytes_more));
+    }
+
+    /// Takes the limit away.
+    pub fn unlimit(&self) {
+        self.state().capacity = None;
+    }
+
+    /// Lets this operation do something else than it says; nothing happens where it is none that
+    /// could be lied about so.
+    pub fn lie_at(&self, operation: u64, lie: Lie) {
+        self.state().lies.push((operation, lie));
+    }
+
+    /// From now on nothing becomes durable by a sync, on this disk and on what crashes leave of it.
+    pub fn ignore_syncs(&self) {
+        self.state().is_deaf = true;
+    }
+
+    /// What the clock shows.
+    pub fn time(&self) -> Duration {
+        self.state().clock
+    }
+
+    /// Lets time pass at once.
+    pub fn advance(&self, time: Duration) {
+        self.state().clock += time;
+    }
+
+    /// Photographs the disk before about one in `gap` operations from now on.
+    pub fn photograph(&self, gap: u64) {
+        self.state().camera.start(gap);
+    }
+
+    /// The photographs so far, each a disk that goes on from there; no more are taken of what was
+    /// photographed already.
+    pub fn photographs(&self) -> Vec<SimDisk> {
+        let taken = std::mem::take(&mut self.state().camera.taken);
+        taken.into_iter().map(SimDisk::from_state).collect()
+    }
+
+    /// A number for all files and what of them is durable, equal for equal disks.
+    pub fn content_digest(&self) -> u64 {
+        let state = self.state();
+        let mut digest = Xxh3::new();
+        for (name, id) in state.names.iter().chain(&state.durable_names) {
+            digest.update(name.as_bytes());
+            let file = &state.files[id];
+            file.cache.digest(&mut digest);
+            if !Arc::ptr_eq(&file.cache, &file.durable) {
+                file.durable.digest(&mut digest);
+            }
+        }
+        digest.digest()
+    }
+
+    /// The bytes that all files take.
+    pub fn space(&self) -> u64 {
+        self.state().space() as u64
+    }
+
+    /// The names of all files with their lengths.
+    pub fn files(&self) -> Vec<(String, u64)> {
+        let state = self.state();
+        let length = |id: &u64| state.files[id].cache.length() as u64;
+        state.names.iter().map(|(name, id)| (name.clone(), length(id))).collect()
     }
 
     /// What the machine finds when the power fails now and comes back: a new disk without
@@ -212,6 +302,7 @@ struct Fault {
     operation: u64,
     kind: io::ErrorKind,
     repeat: Repeat,
+    extent: Extent,
 }
 
 impl Fault {
@@ -223,17 +314,64 @@ impl Fault {
     }
 }
 
+/// Takes photographs of a disk at random operations.
+#[derive(Default)]
+struct Camera {
+    /// The mean number of operations between two; 0 when it is off.
+    gap: u64,
+    /// So many operations until the next one.
+    wait: u64,
+    random: u64,
+    taken: Vec<State>,
+}
+
+impl Camera {
+    fn start(&mut self, gap: u64) {
+        self.gap = gap;
+        self.wait = self.next_wait();
+    }
+
+    fn next_wait(&mut self) -> u64 {
+        // A stream of its own, so that photographs change nothing of what is photographed.
+        self.random += 1;
+        Random::new(self.random).below((2 * self.gap).max(1))
+    }
+
+    fn is_due(&mut self) -> bool {
+        if self.gap == 0 {
+            return false;
+        }
+        if self.wait > 0 {
+            self.wait -= 1;
+            return false;
+        }
+        self.wait = self.next_wait();
+        true
+    }
+}
+
 /// Why a call did nothing.
 enum Refusal {
     Crashed,
-    Fault(io::ErrorKind),
+    Fault(io::ErrorKind, Extent),
+}
+
+/// How much of a call is done before it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Nothing.
+    None,
+    /// Of a write its first half.
+    Half,
 }
 
 impl From<Refusal> for io::Error {
     fn from(refusal: Refusal) -> io::Error {
         match refusal {
             Refusal::Crashed => io::Error::other("the simulated machine has crashed"),
-            Refusal::Fault(kind) => io::Error::new(kind, "an error by the simulation's schedule"),
+            Refusal::Fault(kind, _) => {
+                io::Error::new(kind, "an error by the simulation's schedule")
+            }
         }
     }
 }
@@ -255,12 +393,15 @@ struct State {
     crashed: bool,
     faults: Vec<Fault>,
     read_faults: Vec<(u64, io::ErrorKind)>,
+    lies: Vec<(u64, Lie)>,
+    camera: Camera,
+    is_deaf: bool,
 
     locked: bool,
     readers: usize,
     clock: Duration,
     random: Random,
-    digest: DefaultHasher,
+    digest: Xxh3,
 }
 
 impl State {
@@ -279,11 +420,14 @@ impl State {
             crashed: false,
             faults: Vec::new(),
             read_faults: Vec::new(),
+            lies: Vec::new(),
+            camera: Camera::default(),
+            is_deaf: false,
             locked: false,
             readers: 0,
             clock: Duration::ZERO,
             random,
-            digest: DefaultHasher::new(),
+            digest: Xxh3::new(),
         }
     }
 
@@ -294,6 +438,7 @@ impl State {
             next_file: self.next_file,
             sequence: self.sequence,
             capacity: self.capacity,
+            is_deaf: self.is_deaf,
             clock: self.clock,
             digest: self.digest.clone(),
             ..State::new(Random::new(seed))
@@ -314,13 +459,40 @@ impl State {
             self.locked = false;
             return Err(Refusal::Crashed);
         }
+        if self.camera.is_due() {
+            let photograph = self.photograph();
+            self.camera.taken.push(photograph);
+        }
         let operation = self.operations;
         self.operations += 1;
         what.hash(&mut self.digest);
         match self.faults.iter().find(|fault| fault.hits(operation)) {
-            Some(fault) => Err(Refusal::Fault(fault.kind)),
+            Some(fault) => Err(Refusal::Fault(fault.kind, fault.extent)),
             None => Ok(()),
         }
+    }
+
+    /// The disk as it is now, for a machine of its own.
+    fn photograph(&self) -> State {
+        let files =
+            self.files.iter().map(|(id, file)| (*id, SimFile { handles: 0, ..file.clone() }));
+        State {
+            files: files.collect(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            pending_names: self.pending_names.clone(),
+            ..self.successor()
+        }
+    }
+
+    /// What the operation that has just begun does instead, if it lies.
+    fn lie(&self) -> Option<Lie> {
+        let lie = self.lies.iter().find(|(at, _)| *at + 1 == self.operations);
+        lie.map(|(_, lie)| *lie)
+    }
+
+    fn space(&self) -> usize {
+        self.names.values().map(|id| self.files[id].cache.space()).sum()
     }
 
     /// Every read begins here.
@@ -329,7 +501,7 @@ impl State {
         let read = self.reads;
         self.reads += 1;
         match self.read_faults.iter().find(|(at, _)| *at == read) {
-            Some((_, kind)) => Err(Refusal::Fault(*kind)),
+            Some((_, kind)) => Err(Refusal::Fault(*kind, Extent::None)),
             None => Ok(()),
         }
     }
@@ -389,8 +561,7 @@ impl State {
     /// Refuses what would take more than the disk has left.
     fn check_space(&self, bytes: usize) -> io::Result<()> {
         let Some(capacity) = self.capacity else { return Ok(()) };
-        let used: usize = self.names.values().map(|id| self.files[id].cache.space()).sum();
-        let is_full = bytes > 0 && used + bytes > capacity;
+        let is_full = bytes > 0 && self.space() + bytes > capacity;
         if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 

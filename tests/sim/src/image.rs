@@ -14,6 +14,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::Xxh3;
+
 const PAGE_BYTES: usize = 4096;
 
 /// The bytes of a file, and which of them take space.
@@ -125,6 +127,17 @@ impl Image {
     pub fn flip(&mut self, offset: usize, mask: u8) {
         assert!(offset < self.length);
         self.page(offset / PAGE_BYTES)[offset % PAGE_BYTES] ^= mask;
+    }
+
+    /// Adds the bytes and the length to a digest.
+    pub fn digest(&self, digest: &mut Xxh3) {
+        digest.update(&self.length.to_le_bytes());
+        for (page, slot) in self.slots.iter().enumerate() {
+            if let Slot::Data(data) = slot {
+                digest.update(&page.to_le_bytes());
+                digest.update(&data[..]);
+            }
+        }
     }
 
     /// All bytes.

@@ -10,13 +10,17 @@
 //! | `model` | what may be found after a crash |
 //! | `operators` | how operands are merged, in the model and in the database |
 //! | `machine` | a database, its disk and its model; crashes and recoveries |
+//! | `life` | whole lives of random databases, with everything that can go wrong |
+//! | `histories` | what transactions did, and whether that may be |
 //! | `replay` | which seeds are run, and how a failing one is run again |
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 #![expect(missing_docs, reason = "the names of steps and choices say what they are")]
 
 pub mod disk;
+pub mod histories;
 mod image;
+pub mod life;
 pub mod machine;
 pub mod model;
 pub mod operators;

@@ -48,6 +48,11 @@ impl Change {
         Change { tree, key: key.into(), what: What::Put(value.into()) }
     }
 
+    /// Whether it is of no key at all.
+    pub fn is_nothing(&self) -> bool {
+        matches!(&self.what, What::RemoveRange(Some(upper)) if *upper <= self.key)
+    }
+
     /// Whether it says something of `key`.
     fn concerns(&self, key: &[u8]) -> bool {
         match &self.what {

@@ -27,6 +27,23 @@ impl Random {
         self.draw() % bound
     }
 
+    /// A place among `count` ones, of which there is at least one.
+    pub fn index(&mut self, count: usize) -> usize {
+        usize::try_from(self.below(count as u64)).expect("it is below a usize")
+    }
+
+    /// A place, drawn by weight; the first one where all weights are zero.
+    pub fn weighted(&mut self, weights: &[u64]) -> usize {
+        let sum: u64 = weights.iter().sum();
+        let mut place = self.below(sum.max(1));
+        let passed = weights.iter().position(|weight| {
+            let is_here = place < *weight;
+            place = place.saturating_sub(*weight);
+            is_here
+        });
+        passed.unwrap_or(0)
+    }
+
     /// True `percent` times out of a hundred.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent

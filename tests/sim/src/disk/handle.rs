@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
 
-use super::{Refusal, SimDisk, SimFile, State, index};
+use super::{Extent, Lie, Refusal, SimDisk, SimFile, State, index};
 use crate::image::Image;
 use crate::power_cut::{Change, NameChange};
 
@@ -192,24 +192,33 @@ impl StorageFile for SimHandle {
             return Ok(());
         }
         let mut state = self.disk.state();
-        state.begin_operation(("write", self.id, offset, bytes))?;
+        let begun = state.begin_operation(("write", self.id, offset, bytes));
+        let bytes = match &begun {
+            Ok(()) => bytes,
+            Err(Refusal::Fault(_, Extent::Half)) => &bytes[..bytes.len() / 2],
+            Err(Refusal::Fault(_, Extent::None) | Refusal::Crashed) => return Ok(begun?),
+        };
+        let offset = match state.lie() {
+            Some(Lie::Lose) => return Ok(begun?),
+            Some(Lie::Misdirect(by)) => offset.saturating_add_signed(by),
+            None => offset,
+        };
         let end = check_length(offset.saturating_add(bytes.len() as u64))?;
         state.check_backing(self.id, index(offset)..end)?;
         state.change_file(self.id, Change::Write { bytes: bytes.into(), offset: index(offset) });
-        Ok(())
+        Ok(begun?)
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        match state.begin_operation(("sync", self.id)) {
+        let begun = state.begin_operation(("sync", self.id));
+        match begun {
+            Ok(()) if state.is_deaf || state.lie() == Some(Lie::Lose) => {}
             Ok(()) => state.file(self.id).sync(),
-            Err(Refusal::Fault(kind)) => {
-                state.file(self.id).forget();
-                return Err(Refusal::Fault(kind).into());
-            }
-            Err(crashed) => return Err(crashed.into()),
+            Err(Refusal::Fault(..)) => state.file(self.id).forget(),
+            Err(Refusal::Crashed) => {}
         }
-        Ok(())
+        Ok(begun?)
     }
 
     fn len(&self) -> io::Result<u64> {

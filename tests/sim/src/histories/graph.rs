@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 /// Why one comes before another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub enum Why {
     WriteWrite,
     WriteRead,
     Start,
@@ -23,26 +23,26 @@ pub(super) enum Why {
 }
 
 /// Edges between transactions, which are numbered.
-pub(super) struct Graph {
+pub struct Graph {
     edges: Vec<Vec<(usize, Why)>>,
 }
 
 /// A cycle, told.
-pub(super) type Story = String;
+pub type Story = String;
 
 impl Graph {
-    pub(super) fn new(nodes: usize) -> Graph {
+    pub fn new(nodes: usize) -> Graph {
         Graph { edges: vec![Vec::new(); nodes] }
     }
 
-    pub(super) fn add(&mut self, from: usize, to: usize, why: Why) {
+    pub fn add(&mut self, from: usize, to: usize, why: Why) {
         if from != to && !self.edges[from].contains(&(to, why)) {
             self.edges[from].push((to, why));
         }
     }
 
     /// A cycle along edges of these sorts.
-    pub(super) fn cycle(&self, sorts: &[Why]) -> Option<Story> {
+    pub fn cycle(&self, sorts: &[Why]) -> Option<Story> {
         let keep = |edges: &Vec<(usize, Why)>| {
             let kept = edges.iter().filter(|(_, why)| sorts.contains(why));
             kept.map(|(to, why)| (*to, format!("{why:?} {to}"))).collect()
@@ -51,7 +51,7 @@ impl Graph {
     }
 
     /// A cycle in which no two `rw` edges are adjacent.
-    pub(super) fn cycle_of_snapshots(&self) -> Option<Story> {
+    pub fn cycle_of_snapshots(&self) -> Option<Story> {
         let from = |edges: &Vec<(usize, Why)>| {
             let mut steps = Vec::new();
             for (to, why) in edges.iter().filter(|(_, why)| *why != Why::ReadWrite) {

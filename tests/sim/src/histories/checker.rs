@@ -16,7 +16,7 @@ use super::graph::{Graph, Why};
 use super::history::{History, Key, Outcome, Recorded, Sort, Step, Values};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Anomaly {
+pub enum Anomaly {
     /// It did not see its own changes, or saw others' come while it ran.
     Unrepeatable,
     /// Somebody read what was never committed.
@@ -39,10 +39,10 @@ pub(super) enum Anomaly {
 }
 
 /// Anomalies, each with what was found.
-pub(super) type Found = BTreeMap<Anomaly, String>;
+pub type Found = BTreeMap<Anomaly, String>;
 
 /// What `level` forbids and `history` has.
-pub(super) fn forbidden(history: &History, level: Isolation) -> Found {
+pub fn forbidden(history: &History, level: Isolation) -> Found {
     let mut found = Checker::new(history, level).check();
     if level == Isolation::Snapshot {
         found.remove(&Anomaly::G2);

@@ -10,11 +10,11 @@ use sapwood::{
 };
 
 use super::history::{History, Key, Outcome, Recorded, Sort, Step, Values, decode, encode};
-use crate::sim::random::Random;
+use crate::random::Random;
 
 /// How numbers get into values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writing {
+pub enum Writing {
     /// Lists, read and written back with a number more.
     ReadAppend,
     /// Lists, to which a number is merged; batches do it, too.
@@ -26,16 +26,16 @@ pub(super) enum Writing {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    pub(super) isolation: Isolation,
-    pub(super) writing: Writing,
-    pub(super) keys: Key,
-    pub(super) threads: u64,
+pub struct Plan {
+    pub isolation: Isolation,
+    pub writing: Writing,
+    pub keys: Key,
+    pub threads: u64,
     /// For each thread.
-    pub(super) transactions: u64,
+    pub transactions: u64,
     /// So many keys that nobody else has are changed besides by each: with more than the leader
     /// looks at itself, everything is searched before each commit while others go on.
-    pub(super) ballast: u32,
+    pub ballast: u32,
 }
 
 /// One thread, with what it has written down.
@@ -60,7 +60,7 @@ struct Open {
 }
 
 /// Runs a plan and returns what happened.
-pub(super) fn record(plan: Plan, seed: u64) -> History {
+pub fn record(plan: Plan, seed: u64) -> History {
     let config = Config::in_memory().tiny().cache_bytes(128 << 10).checkpoint_bytes(64 << 10);
     let db = config.background(Background::Threads(1)).open().unwrap();
     let tree = db.tree_with("t", |tree| tree.merge_operator(merge::Append)).unwrap();
@@ -84,7 +84,7 @@ pub(super) fn record(plan: Plan, seed: u64) -> History {
     History { values: if lists { Values::Lists } else { Values::Registers }, all }
 }
 
-fn name(key: Key) -> String {
+pub(super) fn name(key: Key) -> String {
     format!("k{key:02}")
 }
 
@@ -94,7 +94,7 @@ fn key_of(name: &[u8]) -> Option<Key> {
     name.strip_prefix('k')?.parse().ok()
 }
 
-fn fill(db: &Database, tree: &Tree, keys: Key) {
+pub(super) fn fill(db: &Database, tree: &Tree, keys: Key) {
     let mut batch = db.batch();
     for key in 0..keys {
         for row in 0..12 {
@@ -105,7 +105,7 @@ fn fill(db: &Database, tree: &Tree, keys: Key) {
     db.checkpoint().unwrap();
 }
 
-fn found(state: &impl Read, tree: &Tree, key: Key) -> Vec<u32> {
+pub(super) fn found(state: &impl Read, tree: &Tree, key: Key) -> Vec<u32> {
     state.get(tree, name(key)).unwrap().map_or_else(Vec::new, |value| decode(&value))
 }
 

@@ -5,11 +5,11 @@
 //! write replaces the value by one number, or by nothing.
 
 /// One of a few keys, numbered from 0.
-pub(super) type Key = u8;
+pub type Key = u8;
 
 /// What a transaction did, in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// It found these numbers, its own included; none when the key was absent.
     Read(Key, Vec<u32>),
     /// Lists: it put this number behind the others.
@@ -20,7 +20,7 @@ pub(super) enum Step {
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// With the sequence of the commit.
     Committed(u64),
     /// It lost, or was rolled back.
@@ -29,26 +29,26 @@ pub(super) enum Outcome {
 
 /// Whether it depends on anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sort {
+pub enum Sort {
     Transaction,
     /// A batch, which is never refused.
     Batch,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Recorded {
-    pub(super) sort: Sort,
+pub struct Recorded {
+    pub sort: Sort,
     /// The sequence of what it saw when it began.
-    pub(super) begin: u64,
-    pub(super) steps: Vec<Step>,
+    pub begin: u64,
+    pub steps: Vec<Step>,
     /// Numbers that it wrote and took back before it ended.
-    pub(super) undone: Vec<u32>,
-    pub(super) outcome: Outcome,
+    pub undone: Vec<u32>,
+    pub outcome: Outcome,
 }
 
 impl Recorded {
     /// The sequence of its commit, if it was one that changed something.
-    pub(super) fn commit(&self) -> Option<u64> {
+    pub fn commit(&self) -> Option<u64> {
         let writes = self.steps.iter().any(|step| !matches!(step, Step::Read(..)));
         match self.outcome {
             Outcome::Committed(sequence) if writes => Some(sequence),
@@ -59,7 +59,7 @@ impl Recorded {
 
 /// What the values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Values {
+pub enum Values {
     Lists,
     Registers,
 }
@@ -67,16 +67,16 @@ pub(super) enum Values {
 /// All transactions of a run; all keys were absent before them. For lists the last one reads all
 /// keys after all others have ended.
 #[derive(Clone, Debug)]
-pub(super) struct History {
-    pub(super) values: Values,
-    pub(super) all: Vec<Recorded>,
+pub struct History {
+    pub values: Values,
+    pub all: Vec<Recorded>,
 }
 
-pub(super) fn encode(numbers: &[u32]) -> Vec<u8> {
+pub fn encode(numbers: &[u32]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Vec<u32> {
+pub fn decode(bytes: &[u8]) -> Vec<u32> {
     assert!(bytes.len().is_multiple_of(4), "a value was cut");
     bytes.chunks(4).map(|some| u32::from_le_bytes(some.try_into().unwrap())).collect()
 }
