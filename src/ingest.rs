@@ -134,8 +134,6 @@ impl<K: AsRef<[u8]>, V: AsRef<[u8]>, I: Iterator<Item = Result<(K, V)>>> Rows<'_
             let (key, value) = row.map_err(Broken::Refused)?;
             let (key, value) = (key.as_ref(), value.as_ref());
             self.check(key, value, most).map_err(Broken::Refused)?;
-            // Not while the caller looks for the next row, who may be the one who closes.
-            let _user = self.tree.db().engine().enter_open()?;
             writer.push(key, &[Version { msn, op: Op::Put(value) }])?;
             let last = self.last.get_or_insert_default();
             last.clear();

@@ -52,6 +52,15 @@ impl Gate {
     }
 }
 
+/// Keeps the database from being closed while something is written behind.
+pub struct Entered<'a>(&'a Gate);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 struct Progress {
     state: Mutex<State>,
     changed: Condvar,
@@ -69,6 +78,15 @@ impl WriteBehind {
     pub fn new(table: Arc<Cachetable>) -> WriteBehind {
         let state = Mutex::new(Rank::JobQueue, State::default());
         WriteBehind { table, progress: Arc::new(Progress { state, changed: Condvar::new() }) }
+    }
+
+    /// Keeps the database open until the returned value is dropped.
+    ///
+    /// # Errors
+    /// When it is being closed.
+    pub fn enter(&self) -> Result<Entered<'_>, Fault> {
+        self.table.behind.enter()?;
+        Ok(Entered(&self.table.behind))
     }
 
     /// Has `segment` written; does it itself while many others are under way.

@@ -27,7 +27,7 @@ pub struct Draft<'a> {
     stop: Stop<'a>,
     /// Writes what was built while more is built; without it, segments are written when memory is
     /// short: what dies early is never written.
-    behind: Option<WriteBehind>,
+    behind: Option<Arc<WriteBehind>>,
     segments: Vec<Arc<Segment>>,
 }
 
@@ -39,13 +39,13 @@ impl<'a> Draft<'a> {
 
     /// An empty draft of something that is written ahead of its commit.
     pub fn ahead(table: &'a Arc<Cachetable>) -> Draft<'a> {
-        let behind = Some(WriteBehind::new(table.clone()));
+        let behind = Some(Arc::new(WriteBehind::new(table.clone())));
         Draft { table, stop: Stop::NEVER, behind, segments: Vec::new() }
     }
 
     /// Waits until all is written, and keeps it for whoever will publish it.
     pub fn keep(mut self, table: Arc<Cachetable>) -> Result<Reserved, Fault> {
-        self.behind.as_ref().map_or(Ok(()), WriteBehind::finish)?;
+        self.behind.as_ref().map_or(Ok(()), |behind| behind.finish())?;
         Ok(Reserved::new(table, std::mem::take(&mut self.segments)))
     }
 
@@ -254,6 +254,8 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
         if pack.pages.is_empty() {
             return Ok(());
         }
+        let behind = self.draft.behind.clone();
+        let _open = behind.as_deref().map(WriteBehind::enter).transpose()?;
         let promised = pack.bytes + pack.bytes / 32 + 4096;
         let promise = match self.space {
             Space::Ask => self.table.promise(promised)?,
