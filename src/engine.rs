@@ -284,12 +284,18 @@ impl Engine {
 
     fn step_now(&self) -> std::result::Result<Outcome, Fault> {
         self.table.poison().check()?;
-        // A drain goes from the top down; whoever flushed into a leaf before it would make that
-        // leaf be rewritten twice.
-        let is_held = self.is_held() || self.idle.is_draining();
-        let rests = self.is_paused() || (is_held && self.pressure() < 0.5);
-        if rests || self.is_read_only() {
+        if self.is_paused() || self.is_read_only() {
             return Ok(Outcome::Nothing);
+        }
+        if self.pressure() < 0.5 {
+            if self.is_held() {
+                return Ok(Outcome::Nothing);
+            }
+            // A drain goes from the top down; whoever flushed into a leaf before it would make that
+            // leaf be rewritten twice.
+            if self.idle.is_draining() {
+                return self.help_drain();
+            }
         }
         if self.background == Background::Manual {
             self.sync_if_due()?;

@@ -5,19 +5,17 @@
 //!                  until nothing waits anywhere, or nothing more can be paid for
 //! ```
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use sapwood_cachetable::Fault;
 use sapwood_cachetable::sync::{Mutex, Rank};
-use sapwood_flusher::{Cleaned, Cleaner, Credit, Drain, IDLE_WRITES_PER_BYTE, Outcome, Stop};
-use sapwood_serialize::TreeId;
-use sapwood_serialize::run::Bounds;
+use sapwood_flusher::{Cleaned, Cleaner, Credit, IDLE_WRITES_PER_BYTE, Outcome, Stop};
 use sapwood_serialize::superblock::Session;
 
-use crate::config::Background;
+use crate::drain::Shares;
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 
 /// Once so many generations lie between the last checkpoint and now, an idle database takes one:
 /// each has a log file.
@@ -32,7 +30,9 @@ pub(crate) struct Idle {
     credit: Credit,
     is_running: AtomicBool,
     /// How many drains were asked for and are under way.
-    drains: AtomicUsize,
+    pub(crate) drains: AtomicUsize,
+    /// Those that flushers can help with.
+    pub(crate) shared_out: Mutex<Vec<Arc<Shares>>>,
     /// How many callers are at work on their own threads.
     users: AtomicUsize,
     /// Raised by a writer: the running piece is broken off.
@@ -59,6 +59,7 @@ impl Idle {
             credit: Credit::default(),
             is_running: AtomicBool::new(false),
             drains: AtomicUsize::new(0),
+            shared_out: Mutex::new(Rank::JobQueue, Vec::new()),
             users: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             is_granted: AtomicBool::new(false),
@@ -93,7 +94,7 @@ impl Idle {
 pub(crate) struct Counted<'a>(&'a AtomicUsize);
 
 impl Counted<'_> {
-    fn enter(count: &AtomicUsize) -> Counted<'_> {
+    pub(crate) fn enter(count: &AtomicUsize) -> Counted<'_> {
         count.fetch_add(1, Ordering::AcqRel);
         Counted(count)
     }
@@ -218,22 +219,6 @@ impl Engine {
         is_done || self.is_read_only()
     }
 
-    /// Moves everything that was written before this call and lies within `stretches` into leaves,
-    /// on the caller's thread, whatever it costs.
-    pub(crate) fn drain(&self, stretches: &[(TreeId, Bounds)]) -> Result<()> {
-        self.check_may_move()?;
-        let _user = self.idle.enter();
-        self.spill_all()?;
-        {
-            let _draining = Counted::enter(&self.idle.drains);
-            for (tree, bounds) in stretches {
-                let mut drain = Drain::new(*tree, bounds.clone());
-                self.repeat(&mut || self.mover.drain_step(&mut drain, Stop::NEVER))?;
-            }
-        }
-        self.finish_due()
-    }
-
     /// Moves range deletes to where they let space go. What another thread holds up, or what cannot
     /// be done, is left to the background, which meets it again.
     pub(crate) fn let_go(&self) -> Result<()> {
@@ -252,63 +237,6 @@ impl Engine {
                     self.set_met(Some(fault));
                     return Ok(());
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// Drains a stretch and goes through its leaves.
-    pub(crate) fn compact(&self, tree: TreeId, bounds: &Bounds) -> Result<()> {
-        let _user = self.idle.enter();
-        self.drain(&[(tree, bounds.clone())])?;
-        let mut drain = Drain::new(tree, bounds.clone());
-        self.repeat(&mut || self.mover.compact_step(&mut drain, Stop::NEVER))?;
-        self.finish_due()
-    }
-
-    fn check_may_move(&self) -> Result<()> {
-        self.check_writable()?;
-        self.table.poison().check()?;
-        if self.is_held() { Err(Error::new(Kind::Paused)) } else { Ok(()) }
-    }
-
-    /// Repeats `step` until there is nothing left for it; where another job is at work, it waits.
-    fn repeat(&self, step: &mut dyn FnMut() -> std::result::Result<Outcome, Fault>) -> Result<()> {
-        loop {
-            self.check_open()?;
-            if self.is_paused() {
-                self.bell.wait(Duration::from_millis(1));
-                continue;
-            }
-            match self.guarded(&mut *step)? {
-                Outcome::Done => self.bell.ring(),
-                Outcome::Nothing => return Ok(()),
-                Outcome::Busy => self.give_way()?,
-            }
-        }
-    }
-
-    /// Another job is where this one would go on.
-    fn give_way(&self) -> Result<()> {
-        if self.background == Background::Manual {
-            self.step()?;
-        } else {
-            self.bell.wait(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-
-    /// Splits and merges what the moves have made too large or too small; leaves that to the
-    /// background once somebody writes.
-    fn finish_due(&self) -> Result<()> {
-        let user = self.counters.user_bytes.get();
-        while self.counters.user_bytes.get() == user {
-            self.check_open()?;
-            match self.guarded(|| self.mover.step())? {
-                Outcome::Done => self.bell.ring(),
-                Outcome::Busy => self.give_way()?,
-                Outcome::Nothing if self.mover.waiting() + self.mover.running() == 0 => break,
-                Outcome::Nothing => self.give_way()?,
             }
         }
         Ok(())

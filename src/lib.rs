@@ -46,6 +46,7 @@ mod copy;
 mod cursor;
 mod daemon;
 mod database;
+mod drain;
 mod dump;
 mod engine;
 mod error;

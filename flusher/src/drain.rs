@@ -57,6 +57,30 @@ impl Drain {
 }
 
 impl Mover {
+    /// Cuts a drain into at most `most` shares, at the pivots of the tree's highest node, with about
+    /// as many of its edges each.
+    pub fn shares(&self, drain: &Drain, most: usize) -> Result<Vec<Drain>, Fault> {
+        let forest = self.views.forest();
+        let Some(tree) = forest.trees.get(&drain.tree) else { return Ok(Vec::new()) };
+        let resident = self.table.node(&tree.top.child)?;
+        let mut cuts: Vec<Key> = match &resident.node {
+            Node::Internal(node) => node.pivots().to_vec(),
+            Node::Leaf(_) => Vec::new(),
+        };
+        cuts.retain(|pivot| drain.rest.contains(pivot) && **pivot > *drain.rest.lower);
+        let edges = cuts.len() + 1;
+        let chosen = (1..most).map(|share| share * edges / most).filter(|index| *index > 0);
+        let mut shares = vec![drain.clone()];
+        for cut in chosen.filter_map(|index| cuts.get(index - 1)) {
+            let Some(last) = shares.last_mut().filter(|last| *last.rest.lower < **cut) else {
+                continue;
+            };
+            let behind = Bounds { lower: cut.clone(), upper: last.rest.upper.replace(cut.clone()) };
+            shares.push(Drain::new(drain.tree, behind));
+        }
+        Ok(shares)
+    }
+
     /// Moves the next buffer of a drain one level down; `Nothing` when nothing waits any more.
     pub fn drain_step(&self, drain: &mut Drain, stop: Stop<'_>) -> JobResult {
         let forest = self.views.forest();
