@@ -176,7 +176,6 @@ impl<'e> Player<'e> {
         self.explorer.tally.commits += 1;
         self.history.acknowledge();
         match durability {
-            Durability::Synced if deed.is_nothing() => {}
             Durability::Synced => self.history.synced(),
             Durability::Interval(time) => {
                 let until = self.disk.time() + time;
