@@ -36,6 +36,13 @@ pub struct Soak {
     pub seed: u64,
 }
 
+/// From which end rows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Front,
+    Back,
+}
+
 /// What should be in a stretch of rows: the version of each that is there.
 type Expected = OrdMap<u64, u64>;
 
@@ -346,22 +353,26 @@ impl<'s> Shared<'s> {
                 (self.db.snapshot(), expected)
             };
             std::thread::park_timeout(Duration::from_millis(random.below(3000)));
-            self.check(&snapshot, &expected, random.chance(50));
+            let end = if random.chance(50) { End::Front } else { End::Back };
+            self.check(&snapshot, &expected, end);
             add(&self.counts.scans);
         }
     }
 
-    fn check(&self, snapshot: &Snapshot, expected: &[Expected], backward: bool) {
+    fn check(&self, snapshot: &Snapshot, expected: &[Expected], end: End) {
         let all = expected.iter().zip(0..).flat_map(|(rows, writer)| {
             rows.iter().map(move |(number, version)| (writer, *number, *version))
         });
         let mut all: Vec<(u64, u64, u64)> = all.collect();
         let mut rows = snapshot.iter(&self.rows);
-        if backward {
+        if end == End::Back {
             all.reverse();
         }
         for (writer, number, version) in all {
-            let found = if backward { rows.next_back() } else { rows.next() };
+            let found = match end {
+                End::Front => rows.next(),
+                End::Back => rows.next_back(),
+            };
             let (key, found) = found.expect("a row is missing").unwrap();
             assert_eq!(*key, row(writer, number), "a snapshot has another row");
             assert_eq!(*found, value(writer, number, version), "row {number} of {writer}");
