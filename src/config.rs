@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::storage::{FileStorage, MemoryStorage};
@@ -275,6 +275,8 @@ impl Config {
 }
 
 fn default_threads() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    cores.saturating_sub(1).clamp(1, 8)
+    // Asking reads half a dozen files of the system, which is a tenth of opening a small database.
+    static CORES: OnceLock<usize> = OnceLock::new();
+    let ask = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    CORES.get_or_init(ask).saturating_sub(1).clamp(1, 8)
 }

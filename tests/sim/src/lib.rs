@@ -12,6 +12,7 @@
 //! | `machine` | a database, its disk and its model; crashes and recoveries |
 //! | `life` | whole lives of random databases, with everything that can go wrong |
 //! | `histories` | what transactions did, and whether that may be |
+//! | `soak` | real threads on a real folder, for hours |
 //! | `replay` | which seeds are run, and how a failing one is run again |
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
@@ -27,4 +28,5 @@ pub mod operators;
 pub mod power_cut;
 pub mod random;
 pub mod replay;
+pub mod soak;
 pub mod workload;

@@ -17,7 +17,7 @@ impl Drop for Replay {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("run it again with");
-            eprintln!("    cargo run --release -p sapwood-sim -- --seeds 1 --from {}", self.0);
+            eprintln!("    cargo run --release --bin sapwood-sim -- --seeds 1 --from {}", self.0);
         }
     }
 }

@@ -46,6 +46,11 @@ pub struct Explorer {
     seen: HashMap<u64, Option<u64>>,
 }
 
+/// Whether there is no database yet, which a reader does not make.
+fn is_missing(error: &Error) -> bool {
+    error.kind_name() == "NoDatabase"
+}
+
 /// Told when a panic passes by: where it was.
 struct Place(String);
 
@@ -137,10 +142,12 @@ impl Explorer {
         if is_deeper {
             scene.disk.photograph(16);
         }
+        let seen = if self.random.chance(6) { self.peek(&scene.disk) } else { None };
         let opened = self.setting.open(&scene.disk);
         let photographs = scene.disk.photographs();
         let db = self.pass(opened)?;
         let found = self.look(&db, scene)?;
+        assert!(seen.is_none_or(|seen| seen == found), "opened for reading alone it was different");
         let settled = self.judge(&scene.history, found, scene.crash);
         // A power cut has decided what is there; a kill has left everything open.
         let history = match (settled, scene.crash) {
@@ -158,6 +165,23 @@ impl Explorer {
             db.abandon();
         }
         Some(found)
+    }
+
+    /// What is there when it is opened for reading alone, unless the log is too large for that.
+    fn peek(&mut self, disk: &SimDisk) -> Option<u64> {
+        let operations = disk.operations();
+        let opened = self.setting.config(disk).read_only().open();
+        if opened.as_ref().is_err_and(|error| error.is_needs_recovery() || is_missing(error)) {
+            return None;
+        }
+        let db = self.pass(opened)?;
+        let trees = self.pass(all_trees(&db))?;
+        let way = Way::draw(&mut self.random);
+        let seen = self.pass(reading::digest(&db, &trees, way))?;
+        drop((trees, db));
+        assert_eq!(disk.operations(), operations, "a reader has written");
+        self.tally.peeks += 1;
+        Some(seen)
     }
 
     /// The value, unless it is damage that may be.

@@ -132,8 +132,16 @@ impl Player<'_> {
             let time = self.random.below(1 << scale);
             self.disk.advance(Duration::from_nanos(time));
         }
-        let steps = 1 + self.random.index(8);
-        self.db().maintain(steps).map(|_| ())
+        let (now, steps) = (self.disk.time(), 1 + self.random.index(8));
+        self.db().maintain(steps)?;
+        self.show();
+        // What was to be synced by now comes before all other work.
+        let due = self.intervals.iter().filter(|(until, _)| *until <= now);
+        if let Some(commits) = due.map(|(_, commits)| *commits).max() {
+            self.history.synced_up_to(commits);
+        }
+        self.intervals.retain(|(until, _)| *until > now);
+        Ok(())
     }
 
     pub(super) fn move_on(&mut self) -> Result<()> {

@@ -50,7 +50,11 @@ impl Player<'_> {
                 let scale = self.random.below(16);
                 self.disk.limit(self.random.below(1 << scale));
             }
-            2 => self.disk.unlimit(),
+            2 => {
+                self.disk.unlimit();
+                let written = self.checkpoint();
+                assert!(written.is_ok(), "there is space again: {written:?}");
+            }
             _ => {}
         }
     }

@@ -176,7 +176,6 @@ impl<'e> Player<'e> {
         self.explorer.tally.commits += 1;
         self.history.acknowledge();
         match durability {
-            Durability::Synced if deed.is_nothing() => {}
             Durability::Synced => self.history.synced(),
             Durability::Interval(time) => {
                 let until = self.disk.time() + time;
@@ -265,7 +264,7 @@ impl<'e> Player<'e> {
             Nature::Failing => error.is_fatal() || error.is_indeterminate() || error.is_retryable(),
             Nature::Full => {
                 tally.full_disks += 1;
-                error.is_retryable() || error.is_fatal() || error.is_indeterminate()
+                error.is_retryable()
             }
             Nature::Lying => {
                 tally.corruptions += u64::from(error.is_corruption());

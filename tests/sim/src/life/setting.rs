@@ -77,16 +77,20 @@ impl Setting {
             7 => Nature::Full,
             _ => Nature::Lying,
         };
+        let limits = limits(random);
+        let value_bytes = pick(random, &[12, 80, 300, 900]);
+        // More leaves cost more than they find.
+        let keys_most = (150 * limits.leaf_bytes / value_bytes).max(12);
         let most = [24, 20, 10, 4, 4, 12, 10, 4, 4, 6, 6, 4, 4, 3, 3, 3, 4, 3, 2, 3];
         Setting {
             nature,
             sabotage: Sabotage::Nothing,
-            limits: limits(random),
+            limits,
             cache_bytes: pick(random, &[48 << 10, 64 << 10, 96 << 10, 192 << 10, 1 << 20]),
             checkpoint_bytes: pick(random, &[4 << 10, 12 << 10, 64 << 10, 1 << 20]),
             compression: pick(random, &[Compression::Lz4, Compression::None]),
-            keys: pick(random, &[12, 40, 150, 600]),
-            value_bytes: pick(random, &[12, 80, 300, 900]),
+            keys: pick(random, &[12, 40, 150, 600]).min(keys_most),
+            value_bytes,
             changes: pick(random, &[3, 8, 24]),
             steps: 20 + random.below(70),
             eras: 1 + random.below(4),

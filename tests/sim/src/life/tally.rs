@@ -27,6 +27,8 @@ pub struct Tally {
     pub corruptions: u64,
     pub full_disks: u64,
     pub verifications: u64,
+    /// Disks that were opened for reading alone first.
+    pub peeks: u64,
     /// Databases that were written on, emptied, and found small again.
     pub emptied: u64,
     pub conflicts: u64,
@@ -51,6 +53,7 @@ impl AddAssign for Tally {
         self.corruptions += other.corruptions;
         self.full_disks += other.full_disks;
         self.verifications += other.verifications;
+        self.peeks += other.peeks;
         self.emptied += other.emptied;
         self.conflicts += other.conflicts;
         self.commits += other.commits;
@@ -80,7 +83,10 @@ impl Tally {
                 "{} faults, {} lies, {} corruptions told, {} full disks told",
                 self.faults, self.lies, self.corruptions, self.full_disks
             ),
-            format!("{} verified, {} emptied and found small", self.verifications, self.emptied),
+            format!(
+                "{} verified, {} emptied and found small, {} read without a recovery first",
+                self.verifications, self.emptied, self.peeks
+            ),
             format!("{:.1} s of CPU time, {micros} us for each state", cpu.as_secs_f64()),
         ];
         lines.join("\n")

@@ -1,27 +1,62 @@
 //! Lives any number of lives of random databases on simulated machines.
 //!
 //! ```sh
-//! cargo run --release -p sapwood-sim -- --seeds 1000
+//! cargo run --release --bin sapwood-sim -- --seeds 1000
+//! cargo run --release --bin sapwood-sim -- soak --minutes 120
 //! ```
 
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sapwood_sim::life::{live, tally::Tally};
+use sapwood_sim::life::live;
+use sapwood_sim::life::tally::Tally;
+use sapwood_sim::soak::Soak;
 
 /// Plays random databases on simulated disks, crashes them wherever it can, and checks all that is
 /// found.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// How many lives: seeds from the first one on.
-    #[arg(long, default_value_t = 100)]
-    seeds: u64,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    lives: Lives,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Real threads on a real folder, checked all the time.
+    Soak(SoakArguments),
+}
+
+#[derive(Args)]
+struct SoakArguments {
+    /// How long.
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// The budget of the database.
+    #[arg(long, default_value_t = 16)]
+    cache_mib: u64,
+    /// What the threads draw their choices from; when they do it, nobody decides.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// An empty or missing folder; one in the system's folder for such things, if none is given.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Lives {
+    /// How many lives, of seeds from the first one on; 100 if nothing else ends it.
+    #[arg(long)]
+    seeds: Option<u64>,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
@@ -38,7 +73,8 @@ struct Arguments {
 
 /// What all threads have done together.
 struct Run {
-    arguments: Arguments,
+    lives: Lives,
+    end: u64,
     next: AtomicU64,
     states: AtomicU64,
     tally: Mutex<Tally>,
@@ -47,18 +83,47 @@ struct Run {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let bar = bar(&arguments);
+    let Arguments { command, lives } = Arguments::parse();
+    match command {
+        Some(Command::Soak(arguments)) => soak(arguments),
+        None => live_all(lives),
+    }
+}
+
+/// Panics where something is not as it should be.
+fn soak(arguments: SoakArguments) -> ExitCode {
+    let SoakArguments { minutes, cache_mib, seed, folder } = arguments;
+    let name = format!("sapwood-soak-{}", std::process::id());
+    let folder = folder.unwrap_or_else(|| std::env::temp_dir().join(name));
+    println!("{minutes} minutes in {}", folder.display());
+    let time = Duration::from_secs(minutes * 60);
+    let soak = Soak { folder: folder.clone(), time, cache_bytes: cache_mib << 20, seed };
+    soak.run(&|line| println!("{line}"));
+    println!("everything was as it should be");
+    match std::fs::remove_dir_all(&folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{} cannot be removed: {error}", folder.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn live_all(lives: Lives) -> ExitCode {
+    let unbounded = if lives.states < u64::MAX { u64::MAX } else { 100 };
+    let end = lives.from.saturating_add(lives.seeds.unwrap_or(unbounded));
+    let bar = bar(&lives, end);
     let run = Run {
-        next: AtomicU64::new(arguments.from),
+        next: AtomicU64::new(lives.from),
         states: AtomicU64::new(0),
         tally: Mutex::default(),
         failed: Mutex::default(),
         bar,
-        arguments,
+        end,
+        lives,
     };
     std::thread::scope(|scope| {
-        for _ in 0..run.arguments.jobs {
+        for _ in 0..run.lives.jobs {
             scope.spawn(|| run.live());
         }
     });
@@ -72,16 +137,16 @@ fn main() -> ExitCode {
 }
 
 fn replay(seed: u64) -> String {
-    format!("cargo run --release -p sapwood-sim -- --seeds 1 --from {seed}")
+    format!("cargo run --release --bin sapwood-sim -- --seeds 1 --from {seed}")
 }
 
 /// On a terminal only.
-fn bar(arguments: &Arguments) -> ProgressBar {
+fn bar(lives: &Lives, end: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
-    let by_states = arguments.states < u64::MAX;
-    let bar = ProgressBar::new(if by_states { arguments.states } else { arguments.seeds });
+    let by_states = lives.states < u64::MAX;
+    let bar = ProgressBar::new(if by_states { lives.states } else { end - lives.from });
     let what = if by_states { "crash states" } else { "lives" };
     let style =
         format!("{{wide_bar}} {{pos}} of {{len}} {what}, {{elapsed}}, still {{eta}} {{msg}}");
@@ -91,10 +156,9 @@ fn bar(arguments: &Arguments) -> ProgressBar {
 impl Run {
     /// Lives one life after the other.
     fn live(&self) {
-        let end = self.arguments.from.saturating_add(self.arguments.seeds);
         loop {
             let seed = self.next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end || self.states.load(Ordering::Relaxed) >= self.arguments.states {
+            if seed >= self.end || self.states.load(Ordering::Relaxed) >= self.lives.states {
                 return;
             }
             match catch_unwind(AssertUnwindSafe(|| live(seed))) {
@@ -102,8 +166,8 @@ impl Run {
                 Err(_) => {
                     eprintln!("seed {seed} failed; run it again with\n    {}", replay(seed));
                     self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(seed);
-                    if !self.arguments.keep_going {
-                        self.next.store(end, Ordering::Relaxed);
+                    if !self.lives.keep_going {
+                        self.next.store(self.end, Ordering::Relaxed);
                     }
                 }
             }
@@ -113,7 +177,7 @@ impl Run {
     fn count(&self, tally: Tally) {
         let states = self.states.fetch_add(tally.states, Ordering::Relaxed) + tally.states;
         *self.tally.lock().unwrap_or_else(PoisonError::into_inner) += tally;
-        if self.arguments.states < u64::MAX {
+        if self.lives.states < u64::MAX {
             self.bar.set_position(states);
         } else {
             self.bar.inc(1);
