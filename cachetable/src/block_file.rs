@@ -151,6 +151,10 @@ impl BlockFile {
             return Err(Corruption::new("block table", 0, rule).within(BLOCK_FILE, 0).into());
         }
         let (next_block, next_segment) = (superblock.next_block, superblock.next_segment);
+        if table.get_max().is_some_and(|(last, _)| *last >= next_block) {
+            let rule = "it names a node whose number is still to be given";
+            return Err(Corruption::new("block table", 0, rule).within(BLOCK_FILE, 0).into());
+        }
         Ok(Opened {
             allocator,
             file_bytes,

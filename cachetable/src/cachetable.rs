@@ -73,7 +73,7 @@ pub struct Cachetable {
     // Synchronised by themselves.
     meters: Meters,
     counters: Counters,
-    poison: Poison,
+    poison: Arc<Poison>,
     steps: Steps,
     // Behind the publish mutex.
     pub(crate) ledger: Mutex<Ledger>,
@@ -101,6 +101,8 @@ impl Cachetable {
         pool: Option<EncoderPool>,
         opened: Opened,
     ) -> Cachetable {
+        let ledger = Ledger::new(opened);
+        let poison = ledger.poison().clone();
         Cachetable {
             storage,
             file,
@@ -110,9 +112,9 @@ impl Cachetable {
             behind: Gate::default(),
             meters: Meters::default(),
             counters: Counters::default(),
-            poison: Poison::default(),
+            poison,
             steps: Steps::default(),
-            ledger: Mutex::new(Rank::Publish, Ledger::new(opened)),
+            ledger: Mutex::new(Rank::Publish, ledger),
             written: Condvar::new(),
             pages: Mutex::new(Rank::PageShard, Clock::default()),
             directories: Mutex::new(Rank::PageShard, Clock::default()),

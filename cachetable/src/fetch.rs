@@ -13,7 +13,7 @@ use sapwood_serialize::node_image::decode_node;
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace};
 use sapwood_serialize::segment_image::{decode_meta, decode_page};
-use sapwood_serialize::{BlockId, Corruption, Page, checksum};
+use sapwood_serialize::{BlockId, Corruption, Directory, Page, checksum};
 
 use crate::cachetable::{BLOCK_FILE, Cachetable};
 use crate::fault::Fault;
@@ -25,6 +25,27 @@ pub enum Caching {
     Keep,
     /// It goes when its reader is done: a job will not come back to it.
     Pass,
+}
+
+/// Refuses a page whose keys are not those that the directory sends to it.
+fn lies_between_fences(
+    page: Page,
+    directory: &Directory,
+    index: usize,
+) -> Result<Page, Corruption> {
+    let (first, last) = (page.first_key(), page.last_key());
+    let begins = match index {
+        0 => first == directory.first_key(),
+        _ => first >= directory.fence(index),
+    };
+    let ends = match index + 1 {
+        next if next == directory.pages() => last == directory.last_key(),
+        next => last < directory.fence(next),
+    };
+    if begins && ends {
+        return Ok(page);
+    }
+    Err(Corruption::new("page", 0, "its keys do not lie between its fences"))
 }
 
 impl Cachetable {
@@ -175,6 +196,7 @@ impl Cachetable {
             let stored = stored.expect("pages lie in order within what was read");
             let summary = directory.summary(index);
             let page = decode_page(self.identity(segment), index, page_place, summary, stored)
+                .and_then(|page| lies_between_fences(page, directory, index))
                 .map_err(|corruption| corruption.within(BLOCK_FILE, offset + at as u64))?;
             let page = Arc::new(self.charged(page));
             if caching == Caching::Keep {

@@ -20,7 +20,7 @@
 //!    is not written is on the unwritten list;
 //! 3. being written, the block-table entry and the used-set change in one step.
 //!
-//! Nothing here can fail, does I/O or takes a lock.
+//! Nothing here can fail, does I/O or takes a lock. What contradicts itself poisons the database.
 
 #[cfg(test)]
 mod tests;
@@ -34,9 +34,11 @@ use sapwood_serialize::block_table_image::NodePlace;
 use sapwood_serialize::node::Handle;
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace, Standing};
 use sapwood_serialize::superblock::SLOTS_BYTES;
-use sapwood_serialize::{BlockId, Extent, GenerationId, SegmentId};
+use sapwood_serialize::{BlockId, Corruption, Extent, GenerationId, SegmentId};
 
 use crate::allocator::Allocator;
+use crate::cachetable::BLOCK_FILE;
+use crate::fault::Poison;
 use crate::versions::Versions;
 
 /// Extents by offset, with their lengths.
@@ -103,6 +105,7 @@ struct Cut {
 
 /// The state behind the publish mutex; see the module's head.
 pub struct Ledger {
+    poison: Arc<Poison>,
     allocator: Allocator,
     file_bytes: u64,
     used: UsedSet,
@@ -135,6 +138,7 @@ impl Ledger {
             used.remove(&extent.offset);
         }
         Ledger {
+            poison: Arc::default(),
             allocator: opened.allocator,
             file_bytes: opened.file_bytes,
             used,
@@ -388,11 +392,23 @@ impl Ledger {
         true
     }
 
-    /// Takes an extent from the current view. Older views may still read it.
+    /// Where it is told that the references which were read contradict one another.
+    pub fn poison(&self) -> &Arc<Poison> {
+        &self.poison
+    }
+
+    /// Takes an extent from the current view. Older views may still read it. One that the view does
+    /// not own any more was named twice by what was read, and whatever is written from here on could
+    /// be written over somebody else's.
     fn retire(&mut self, extent: Extent) {
-        let owned = self.used.remove(&extent.offset);
-        assert_eq!(owned, Some(extent.bytes), "only what the view owns can be retired");
-        self.wait(extent);
+        if self.used.get(&extent.offset) == Some(&extent.bytes) {
+            self.used.remove(&extent.offset);
+            self.wait(extent);
+        } else {
+            let rule = "two references lead to it";
+            let broken = Corruption::new("extent", extent.offset, rule).within(BLOCK_FILE, 0);
+            self.poison.record(broken.into());
+        }
     }
 
     fn wait(&mut self, extent: Extent) {

@@ -10,12 +10,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sapwood_cachetable::{Cachetable, Fault, Ownership, Reserved, WriteBehind};
+use sapwood_cachetable::{BLOCK_FILE, Cachetable, Fault, Ownership, Reserved, WriteBehind};
 use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
-use sapwood_serialize::{Filter, Msn, Op, Page, PageBuilder, SegmentId, Version};
+use sapwood_serialize::{Corruption, Filter, Msn, Op, Page, PageBuilder, SegmentId, Version};
 
 use crate::limits::Limits;
 use crate::stop::Stop;
@@ -93,6 +93,17 @@ impl Drop for Draft<'_> {
     }
 }
 
+/// Refuses versions that were read with numbers which those who refer to them do not know of: what
+/// would be written of them would be neither old nor new.
+fn check_numbers(versions: &[Version<'_>], base: Msn) -> Result<(), Fault> {
+    let descend = versions.is_sorted_by(|newer, older| newer.msn > older.msn);
+    if descend && versions.last().is_none_or(|oldest| oldest.msn >= base.to_raw()) {
+        return Ok(());
+    }
+    let rule = "its message numbers are not those of the runs that hold it";
+    Err(Corruption::new("row", 0, rule).within(BLOCK_FILE, 0).into())
+}
+
 /// Whether the space for what is written was promised before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Space {
@@ -161,10 +172,8 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
     /// Adds a row behind all others; `versions` newest first, with whole MSNs.
     pub fn push(&mut self, key: &[u8], versions: &[Version<'_>]) -> Result<(), Fault> {
         self.draft.stop.check()?;
-        let relative = |version: &Version<'_>| {
-            debug_assert!(version.msn >= self.base.to_raw());
-            version.msn - self.base.to_raw()
-        };
+        check_numbers(versions, self.base)?;
+        let relative = |version: &Version<'_>| version.msn - self.base.to_raw();
         match versions {
             [] => Ok(()),
             [only] => {

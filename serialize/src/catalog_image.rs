@@ -148,8 +148,8 @@ fn encode_tree(out: &mut Vec<u8>, tree: &CatalogTree) {
 /// Reads the catalog; `child_of` finds the trees' highest nodes.
 pub fn decode_catalog(payload: &[u8], child_of: &ChildOf<'_>) -> Result<CatalogImage, Corruption> {
     let mut decoder = Decoder::new("catalog", payload);
-    let next_tree = TreeId::from_raw(decoder.varint()?);
-    let changed = Msn::from_raw(decoder.varint()?);
+    let next_tree = TreeId::from_raw(decoder.counter()?);
+    let changed = Msn::from_raw(decoder.counter()?);
     let count = decoder.count(decoder.remaining())?;
     let mut trees: Vec<CatalogTree> = Vec::new();
     let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
@@ -196,7 +196,7 @@ fn decode_tree(
     decoder: &mut Decoder<'_>,
     child_of: &ChildOf<'_>,
 ) -> Result<CatalogTree, Corruption> {
-    let id = TreeId::from_raw(decoder.varint()?);
+    let id = TreeId::from_raw(decoder.counter()?);
     let height = decoder.u8()?;
     if height > HEIGHT_MAX {
         return Err(decoder.broken("a tree is higher than any can be"));

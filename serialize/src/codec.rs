@@ -5,6 +5,11 @@
 
 use crate::error::Corruption;
 
+/// No counter of a database gets there; below it, one more can always be counted.
+pub const COUNTER_END: u64 = 1 << 60;
+/// What is wrong with a counter that does.
+pub(crate) const COUNTER_RULE: &str = "a counter is beyond what any database reaches";
+
 /// Appends numbers and byte strings to a vector.
 pub trait Encode {
     /// One byte.
@@ -145,6 +150,14 @@ impl<'a> Decoder<'a> {
                 return Err(self.broken("a number exceeds 64 bits"));
             }
         }
+    }
+
+    /// A varint that counts something in a database: no counter reaches [`COUNTER_END`], so that one
+    /// more can always be counted.
+    pub fn counter(&mut self) -> Result<u64, Corruption> {
+        let start = *self;
+        let counter = Some(self.varint()?).filter(|counter| *counter < COUNTER_END);
+        counter.ok_or_else(|| start.broken(COUNTER_RULE))
     }
 
     /// A count or length that is at most `most`; `most` should follow from the bytes that are left.

@@ -44,10 +44,10 @@ impl Horizon {
         Horizon { visible: visible.to_raw(), registered }
     }
 
-    /// Whether the version at `older` can be forgotten because of the one at `newer`.
+    /// Whether the version at `older` can be forgotten because of the one at `newer`. Numbers that
+    /// were read can be in any order; nothing is forgotten for one that is not newer.
     pub fn hides(&self, newer: u64, older: u64) -> bool {
-        debug_assert!(older < newer);
-        newer <= self.visible && !self.has_reader(older, newer)
+        older < newer && newer <= self.visible && !self.has_reader(older, newer)
     }
 
     /// Whether a reader that is there, or one that is still to come, sees what was before `msn`.

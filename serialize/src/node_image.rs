@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::block_table_image::NodePlace;
-use crate::codec::{Decoder, Encode};
+use crate::codec::{COUNTER_END, COUNTER_RULE, Decoder, Encode};
 use crate::node::{Edge, Handle, Internal, Node};
 use crate::run::{Bounds, Run, SegmentRef};
 use crate::segment::{Content, Key, Segment, SegmentFacts, SegmentPlace};
@@ -111,7 +111,8 @@ fn decode_internal(
     let edges =
         (0..count).map(|_| decode_edge(height - 1, decoder, segments, child_of).map(Arc::new));
     let edges: Vec<_> = edges.collect::<Result<_, _>>()?;
-    Ok(Internal::new(height, pivots, edges))
+    // What it says is checked by the caller; nothing is to be asserted of bytes.
+    Ok(Internal::unchecked(height, pivots, edges))
 }
 
 /// Writes an edge; the catalog uses it for the top edges.
@@ -176,6 +177,10 @@ pub(crate) fn decode_run(
 ) -> Result<Run, Corruption> {
     let oldest = Msn::from_raw(decoder.varint()?);
     let newest = Msn::from_raw(decoder.varint()?);
+    // Runs that a log record names have numbers of their own, from the end of all others on.
+    if newest.to_raw() >= 2 * COUNTER_END {
+        return Err(decoder.broken(COUNTER_RULE));
+    }
     let count = decoder.count(decoder.remaining())?;
     let parts: Vec<_> =
         (0..count).map(|_| decode_segment_ref(decoder, pool)).collect::<Result<_, _>>()?;
@@ -245,7 +250,7 @@ fn decode_segment_ref(
     decoder: &mut Decoder<'_>,
     pool: &mut SegmentPool,
 ) -> Result<SegmentRef, Corruption> {
-    let id = SegmentId::from_raw(decoder.varint()?);
+    let id = SegmentId::from_raw(decoder.counter()?);
     let base = Msn::from_raw(decoder.varint()?);
     let place = decode_place(decoder)?;
     let (rows, bytes) = (decoder.varint()?, decoder.varint()?);

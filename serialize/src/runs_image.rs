@@ -44,7 +44,7 @@ pub fn decode_runs(numbers: u64, payload: &[u8]) -> Result<TreeRuns, Corruption>
         return Err(decoder.broken("it takes more message numbers than there are"));
     }
     for _ in 0..decoder.count(decoder.remaining())? {
-        let tree = TreeId::from_raw(decoder.varint()?);
+        let tree = TreeId::from_raw(decoder.counter()?);
         if trees.last().is_some_and(|(last, _)| *last >= tree) {
             return Err(decoder.broken("the trees do not ascend"));
         }

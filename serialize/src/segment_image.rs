@@ -58,7 +58,8 @@ pub struct SegmentIdentity {
 impl SegmentIdentity {
     /// Seeds the checksum of the meta block. Odd multipliers spread neighbouring ids over all bits.
     fn meta_seed(self) -> u64 {
-        self.database.seed() ^ self.segment.next().to_raw().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        let next = self.segment.to_raw().wrapping_add(1);
+        self.database.seed() ^ next.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
     /// Seeds the checksum of a page; never as the meta block's, because the product is not zero.

@@ -25,7 +25,7 @@
 use std::fmt;
 
 use crate::checksum::checksum;
-use crate::codec::{Decoder, Encode};
+use crate::codec::{COUNTER_END, COUNTER_RULE, Decoder, Encode};
 use crate::error::Corruption;
 use crate::identity::read_database;
 use crate::ids::{BlockId, DatabaseId, Epoch, Extent, GenerationId, Lsn, Msn, SegmentId};
@@ -282,9 +282,6 @@ fn read_place(decoder: &mut Decoder<'_>) -> Result<Option<BlobPlace>, Corruption
 }
 
 /// Checks the places of the three tables.
-/// No counter gets there; below it, one more can always be counted.
-const COUNTER_END: u64 = 1 << 60;
-
 fn counters(superblock: &Superblock) -> [u64; 7] {
     [
         superblock.sequence,
@@ -299,7 +296,7 @@ fn counters(superblock: &Superblock) -> [u64; 7] {
 
 fn check(superblock: &Superblock, decoder: &Decoder<'_>) -> Result<(), Corruption> {
     if counters(superblock).into_iter().any(|counter| counter >= COUNTER_END) {
-        return Err(decoder.broken("a counter is beyond what any database reaches"));
+        return Err(decoder.broken(COUNTER_RULE));
     }
     let places = [superblock.catalog, superblock.block_table, superblock.space_map];
     let mut sorted: Vec<BlobPlace> = places.into_iter().flatten().collect();

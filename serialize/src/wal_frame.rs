@@ -21,7 +21,7 @@
 //! 3. what a frame knows durable lies before it; a mark has no payload.
 
 use crate::checksum::checksum;
-use crate::codec::{Decoder, Encode};
+use crate::codec::{COUNTER_END, COUNTER_RULE, Decoder, Encode};
 use crate::error::Corruption;
 use crate::identity::read_database;
 use crate::ids::{DatabaseId, Epoch, GenerationId, Lsn, Msn};
@@ -107,6 +107,11 @@ impl WalHeader {
         };
         if unused != 0 {
             return Err(decoder.broken("unused bytes are not zero"));
+        }
+        let WalHeader { generation, epoch, base, durable, .. } = header;
+        let counters = [generation.to_raw(), epoch.to_raw(), base.to_raw(), durable.to_raw()];
+        if counters.into_iter().any(|counter| counter >= COUNTER_END) {
+            return Err(decoder.broken(COUNTER_RULE));
         }
         Ok(header)
     }
@@ -345,6 +350,15 @@ mod tests {
 
     fn rule(header: &WalHeader, file: &[u8], offset: usize) -> &'static str {
         decode_frame(header, file, offset).unwrap_err().rule
+    }
+
+    #[test]
+    fn a_header_whose_numbers_leave_no_next_one_is_refused() {
+        let end = Lsn::from_raw(COUNTER_END);
+        let beyond = WalHeader { base: end, durable: end, ..HEADER };
+        assert!(WalHeader::decode(&beyond.encode()).is_err());
+        let epoch = WalHeader { epoch: Epoch::from_raw(u64::MAX), ..HEADER };
+        assert_eq!(WalHeader::decode(&epoch.encode()).unwrap_err().rule, COUNTER_RULE);
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn read_record<'a>(payload: &mut Decoder<'a>) -> Result<Record<'a>, Corruption> 
         let (numbers, runs) = (payload.varint()?, payload.bytes()?);
         return Ok(Record::Runs { numbers, runs });
     }
-    let tree = TreeId::from_raw(payload.varint()?);
+    let tree = TreeId::from_raw(payload.counter()?);
     match number {
         WRITE => read_write(payload, tree),
         CREATE_TREE => {
@@ -254,6 +254,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::codec::COUNTER_END;
 
     fn encode(records: &[Record<'_>]) -> Vec<u8> {
         let mut payload = Vec::new();
@@ -327,10 +328,18 @@ mod tests {
         assert!(matches!(Records::new(&payload).next(), Some(Err(_))));
     }
 
+    #[test]
+    fn a_tree_that_would_leave_no_number_for_the_next_is_refused() {
+        for (number, is_one) in [(COUNTER_END - 1, true), (COUNTER_END, false), (u64::MAX, false)] {
+            let payload = encode(&[Record::DropTree { tree: TreeId::from_raw(number) }]);
+            assert_eq!(Records::new(&payload).next().is_some_and(|it| it.is_ok()), is_one);
+        }
+    }
+
     proptest! {
         #[test]
         fn writes_round_trip(
-            tree in any::<u64>(),
+            tree in 0..COUNTER_END,
             key in prop::collection::vec(any::<u8>(), 0..40),
             value in prop::option::of(prop::collection::vec(any::<u8>(), 0..200)),
         ) {
@@ -342,7 +351,7 @@ mod tests {
 
         #[test]
         fn range_deletes_and_operators_round_trip(
-            tree in any::<u64>(),
+            tree in 0..COUNTER_END,
             lower in prop::collection::vec(any::<u8>(), 0..40),
             upper in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
             name in "\\PC{0,20}",

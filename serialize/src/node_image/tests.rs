@@ -93,6 +93,27 @@ fn a_node_is_read_back_as_it_was_written() {
 }
 
 #[test]
+fn a_segment_whose_number_leaves_no_next_one_is_refused() {
+    for (id, is_one) in [(COUNTER_END - 1, true), (COUNTER_END, false), (u64::MAX, false)] {
+        let leaf =
+            Node::Leaf(Run::new(vec![part(id, b"a", b"b")], Msn::from_raw(3), Msn::from_raw(9)));
+        assert_eq!(
+            decode(&leaf, &encode_node(BlockId::from_raw(5), &leaf)).is_ok(),
+            is_one,
+            "{id}"
+        );
+    }
+}
+
+#[test]
+fn a_node_that_breaks_its_own_order_is_refused_and_not_asserted() {
+    // The run reaches over the pivot behind its edge.
+    let edges = vec![edge(11, 0, vec![run(vec![part(2, b"b", b"x")])]), edge(12, 0, Vec::new())];
+    let node = Node::Internal(Internal::unchecked(1, vec![Key::from(&b"m"[..])], edges));
+    assert!(decode(&node, &encode_node(BlockId::from_raw(5), &node)).is_err());
+}
+
+#[test]
 fn a_shared_segment_is_one_segment_after_reading() {
     let node = internal();
     let Node::Internal(read) = decode(&node, &encode_node(BlockId::from_raw(5), &node)).unwrap()

@@ -98,6 +98,67 @@ impl From<bool> for Lacking {
     }
 }
 
+/// Uses a forged database in every way. What it says may be anything; but nothing panics, goes
+/// round in a circle or takes memory out of proportion, and errors are those of a database.
+pub fn survive(files: &Files, keys: &[&[u8]]) {
+    let memory_max = MEMORY_FLOOR + MEMORY_PER_BYTE * files.total() as u64;
+    for some in [Use::Reading, Use::Everything] {
+        let disk = Disk::with(files, CALLS_MAX, &Marks::default());
+        let (_, peak) = peak_of(|| use_without_trust(&disk, some, keys));
+        assert!(peak <= memory_max, "it takes {peak} bytes, {memory_max} are much");
+        assert!(!disk.is_exhausted(), "it goes round in a circle");
+    }
+}
+
+fn use_without_trust(disk: &Disk, some: Use, keys: &[&[u8]]) {
+    let config = if some == Use::Reading { config(disk).read_only() } else { config(disk) };
+    let Some(db) = allowed(config.open()) else { return };
+    read_without_trust(&db, keys);
+    allowed(db.verify());
+    if some == Use::Everything {
+        for name in db.tree_names() {
+            let Some(tree) = allowed(db.tree(&name)) else { continue };
+            allowed(tree.insert("key-0003", "after the forgery"));
+            allowed(tree.remove_range("key-0010".."key-0012"));
+        }
+        allowed(db.maintain(30));
+        allowed(db.checkpoint());
+        allowed(db.daemon().drain());
+        read_without_trust(&db, keys);
+    }
+    allowed(db.close());
+}
+
+fn read_without_trust(db: &Database, keys: &[&[u8]]) {
+    for name in db.tree_names() {
+        let Some(tree) = allowed(db.tree(&name)) else { continue };
+        let (_, broken) = rows(tree.iter());
+        broken.map(|error| allowed::<()>(Err(error)));
+        let (_, broken) = rows(tree.iter().rev());
+        broken.map(|error| allowed::<()>(Err(error)));
+        keys.iter().for_each(|key| drop(allowed(tree.get(key))));
+    }
+}
+
+/// The value; an error must be one that forged bytes can cause.
+fn allowed<T>(result: Result<T>) -> Option<T> {
+    let error = match result {
+        Ok(value) => return Some(value),
+        Err(error) => error,
+    };
+    let sentence = error.to_string();
+    let other = ["this library reads", "no merge operator", "not allowed", "no tree named"];
+    assert!(
+        is_caused_by_corruption(&error)
+            || error.is_merge()
+            || error.is_retryable()
+            || error.is_needs_recovery()
+            || other.iter().any(|other| sentence.contains(other)),
+        "an error that no bytes should cause: {sentence}"
+    );
+    None
+}
+
 struct Trial<'s> {
     specimen: &'s Specimen,
     legal: Legal,
