@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// A running worker; it is killed when dropped.
 pub struct Worker {
     process: Child,
-    lines: BufReader<std::process::ChildStdout>,
+    lines: Receiver<String>,
     /// The last batch that it has acknowledged, or found when it was opened.
     pub acknowledged: u64,
     /// Everything else that it has said.
@@ -33,22 +35,30 @@ impl Worker {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap());
+        let lines = lines_of(process.stdout.take().unwrap());
         Worker { process, lines, acknowledged: 0, said: Vec::new() }
     }
 
     /// The next line that it says; `None` once it has ended.
     pub fn listen(&mut self) -> Option<String> {
-        let mut line = String::new();
-        // A line that a kill has cut short was not said.
-        let whole = self.lines.read_line(&mut line).is_ok() && line.ends_with('\n');
-        let line = whole.then(|| line.trim_end().to_owned())?;
+        let line = self.lines.recv().ok()?;
+        self.note(&line);
+        Some(line)
+    }
+
+    /// Notes what it has said so far, and waits for nothing.
+    pub fn hear_now(&mut self) {
+        while let Ok(line) = self.lines.try_recv() {
+            self.note(&line);
+        }
+    }
+
+    fn note(&mut self, line: &str) {
         let number = |word| line.strip_prefix(word).and_then(|rest: &str| rest.parse().ok());
         match number("acknowledged ").or_else(|| number("opened ")) {
             Some(number) => self.acknowledged = number,
-            None => self.said.push(line.clone()),
+            None => self.said.push(line.to_owned()),
         }
-        Some(line)
     }
 
     /// Listens until it says something that begins so; `None` when it ends before.
@@ -92,9 +102,24 @@ impl Worker {
         self.process.wait().unwrap()
     }
 
+    /// Stops all its threads, and returns when they stand still: what was asked of the system is
+    /// done by then.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.process.id());
+        let stands = |task: std::fs::DirEntry| {
+            // One that has just ended stands still, too.
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X']))
+        };
+        while !std::fs::read_dir(&tasks).unwrap().all(|task| stands(task.unwrap())) {
+            thread::yield_now();
+        }
+    }
+
     /// Lets it work on for a while, so that what is done to it next comes at any moment.
     pub fn work_on(&self, time: Duration) {
-        std::thread::sleep(time);
+        thread::sleep(time);
     }
 }
 
@@ -103,4 +128,21 @@ impl Drop for Worker {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The whole lines that come out of a process, until it ends; one that a kill has cut short was not
+/// said.
+fn lines_of(out: ChildStdout) -> Receiver<String> {
+    let (say, lines) = channel();
+    thread::spawn(move || {
+        let mut out = BufReader::new(out);
+        let mut line = String::new();
+        while out.read_line(&mut line).is_ok() && line.ends_with('\n') {
+            if say.send(line.trim_end().to_owned()).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    lines
 }

@@ -8,6 +8,8 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
 
 use sapwood::{Config, Database, Durability, Result, Tree, merge};
 use sapwood_sim::random::Random;
@@ -125,7 +127,13 @@ pub enum Look {
 
 /// What is in `folder` is sound, has every acknowledged batch, and of all others at most the one
 /// that was under way. Returns how many there are.
-pub fn check_left(folder: &std::path::Path, acknowledged: u64, look: Look) -> u64 {
+pub fn check_left(folder: &Path, acknowledged: u64, look: Look) -> u64 {
+    check_between(folder, acknowledged..=acknowledged + 1, look)
+}
+
+/// The same where so many batches may be there.
+pub fn check_between(folder: &Path, range: RangeInclusive<u64>, look: Look) -> u64 {
+    let acknowledged = *range.start();
     if acknowledged == 0 && !folder.join("sapwood.db").exists() {
         return 0;
     }
@@ -150,8 +158,7 @@ pub fn check_left(folder: &std::path::Path, acknowledged: u64, look: Look) -> u6
         Err(error) => panic!("{acknowledged} batches were acknowledged, and now: {error}"),
     };
     let last = load.check().unwrap();
-    assert!(last >= acknowledged, "{acknowledged} batches were acknowledged, {last} are there");
-    assert!(last <= acknowledged + 1, "{last} batches are there, {acknowledged} were acknowledged");
+    assert!(range.contains(&last), "{range:?} batches should be there, and {last} are");
     if look == Look::Recover {
         let db = load.db.clone();
         drop(load);

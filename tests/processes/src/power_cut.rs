@@ -12,7 +12,7 @@ use sapwood_sim::random::Random;
 
 use crate::Outcome;
 use crate::child::Worker;
-use crate::load::{Look, check_left};
+use crate::load::{Look, check_between};
 use crate::mount::{Mount, run, text};
 
 /// What was counted.
@@ -56,12 +56,20 @@ pub fn cut(program: &Path, kind: &str, rounds: u64, seed: u64) -> Outcome<Cuts> 
             (0..random.below(40)).for_each(|_| drop(worker.listen_for("acknowledged")));
         }
         worker.work_on(Duration::from_micros(random.below(6_000)));
+        // Where it is stopped first, all that it was told is true; where it is not, a sync that is
+        // under way may be told to have gone well by a file system that is being shut down.
+        let is_stopped = random.chance(50);
+        if is_stopped {
+            worker.stop();
+        }
+        worker.hear_now();
+        let acknowledged = worker.acknowledged;
         shut_down(&folder);
-        let acknowledged = worker.kill();
+        let most = worker.kill().max(acknowledged) + 1;
         drop(disk);
         disk = Mount::image(&image, &folder)?;
         let look = if random.chance(25) { Look::Recover } else { Look::ReadOnly };
-        let found = check_left(&database, acknowledged, look);
+        let found = check_between(&database, acknowledged..=most, look);
         cuts.rounds += 1;
         cuts.acknowledged += acknowledged - last;
         cuts.unheard += u64::from(found > acknowledged);
