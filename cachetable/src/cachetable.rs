@@ -374,7 +374,8 @@ impl Cachetable {
         let ample = wanted.max(before + (before / 8).min(STEP_MAX)).next_multiple_of(Extent::UNIT);
         let wanted = wanted.next_multiple_of(Extent::UNIT);
         let mut grown = self.file.allocate(ample).map(|()| ample);
-        if grown.is_err() {
+        // Only a lack of space is worth another try: any other failure is told.
+        if grown.as_ref().is_err_and(is_full) {
             grown = self.file.allocate(wanted).map(|()| wanted);
         }
         match grown {

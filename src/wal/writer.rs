@@ -179,7 +179,8 @@ impl Log {
         const STEP_MAX: u64 = 4 << 20;
         let ample = (allocated + allocated.clamp(FIRST, STEP_MAX)).max(needed);
         let mut grown = file.file.allocate(ample).map(|()| ample);
-        if grown.is_err() {
+        // Only a lack of space is worth another try: any other failure is told.
+        if grown.as_ref().is_err_and(is_full) {
             grown = file.file.allocate(needed).map(|()| needed);
         }
         match grown {

@@ -68,6 +68,7 @@ fn an_error_at_any_operation_loses_nothing() {
                 disk.fail_at(operation, ErrorKind::Other, repeat);
                 let (wreck, errors) = run(&disk, shape, &actions);
                 let is_born = wreck.model.has_commits();
+                assert!(!errors.is_empty(), "nobody was told of a failure");
                 for error in errors {
                     assert!(!error.is_retryable() && !error.is_corruption(), "{error}");
                 }
@@ -107,6 +108,37 @@ fn a_full_disk_at_any_operation_is_only_a_pause() {
             wreck.power_cut(Cut::LoseAll).check();
         }
     }
+}
+
+/// Nothing was half done, so nobody has to reopen anything, whenever the disk was full and for how
+/// long.
+#[test]
+fn a_disk_that_is_full_for_a_while_is_only_a_pause() {
+    const TEST: &str = "faults::a_disk_that_is_full_for_a_while_is_only_a_pause";
+    let mut refusals = 0;
+    for seed in seeds(3) {
+        let shape = Shape { actions: 60, ..Shape::small() };
+        let actions = session(seed, &shape);
+        let mut trail = Trail::new(TEST, seed);
+        for full_from in 0..actions.len() {
+            trail.operations = vec![full_from as u64];
+            let disk = SimDisk::new(seed);
+            let mut machine = Machine::boot(&disk, shape).unwrap();
+            machine.play_all(&actions[..full_from]).unwrap();
+            let _full = disk.clone().with_capacity(1);
+            let until = actions.len().min(full_from + 6);
+            play_through(&mut machine, &actions[full_from..until], &mut |error| {
+                assert!(error.is_retryable() && !error.is_fatal(), "{error}");
+                assert!(error.to_string().starts_with("the disk is full: "), "{error}");
+                refusals += 1;
+            });
+            let wreck = Wreck::of(&machine).kill();
+            enlarge(&wreck.disk);
+            wreck.check();
+            go_on(machine, &actions[until..]);
+        }
+    }
+    assert!(refusals > 0);
 }
 
 /// A sync cannot meet a full disk with space reserved; a simulated one does, and is then any error.
@@ -219,7 +251,10 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_reads_go_on() {
     assert!(error.is_fatal(), "{error}");
     // A second sync would succeed, and lie.
     for action in [Action::Sync, Action::Checkpoint] {
-        assert!(machine.play(&action).unwrap_err().is_fatal());
+        let error = machine.play(&action).unwrap_err();
+        let says = "the database takes no more writes since an earlier failure (syncing ";
+        assert!(error.is_fatal() && error.to_string().starts_with(says), "{error}");
+        assert!(error.to_string().ends_with("; reopen it"), "{error}");
     }
     for durability in [Durability::Buffered, Durability::Synced, Durability::NoWal] {
         assert!(put(&mut machine, "too late", durability).unwrap_err().is_fatal());
