@@ -55,7 +55,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine>
     config.steps().reach(StepPoint::RecoverySecured)?;
     let logged = logged_in(&*storage, &log)?;
     let opening = Opening::new(storage, config, &block_file, logged)?;
-    opening.finish(config, block_file.superblock, log, lock)
+    opening.finish(config, block_file.superblock, &log, lock)
 }
 
 /// Refuses a folder that holds no database, before the lock leaves a file in it.
@@ -134,7 +134,7 @@ impl Opening {
         self,
         config: &Config,
         superblock: Superblock,
-        log: ReadLog,
+        log: &ReadLog,
         lock: Box<dyn StorageLock>,
     ) -> Result<Engine> {
         self.table.steps().reach(StepPoint::RecoveryTables)?;
@@ -152,8 +152,8 @@ impl Opening {
             ),
         };
         // The new log's files say that all before them are there.
-        log.files.last().map_or(Ok(()), |last| last.secure(&**self.table.storage()))?;
-        drop(log);
+        let secure = |file: &ReadFile| file.secure(&**self.table.storage());
+        log.files.last().map_or(Ok(()), secure)?;
         remove_after(&self.table, last)?;
         self.table.steps().reach(StepPoint::RecoveryReplayed)?;
         self.activate(start.generation, next_msn);
@@ -165,7 +165,9 @@ impl Opening {
         let (new_log, superblock) = match begun {
             Ok(begun) => begun,
             Err(fault @ Fault::DiskFull { .. }) => {
-                // Everything can be read; the old log stays the authority for the next opening.
+                // Everything can be read; the old log stays the authority for the next opening, and
+                // what is read now shall be there then.
+                log.files.iter().try_for_each(secure)?;
                 self.table.poison().record(fault);
                 (Log::refusing(self.table.clone(), start), superblock)
             }

@@ -89,8 +89,8 @@ impl From<Corruption> for Fault {
     }
 }
 
-/// Remembers the first failed write or sync, or panic. After one, nobody knows what is on disk, so nothing
-/// more is written, released or acknowledged, and nothing is tried again.
+/// Remembers the first failed write or sync, or panic. After one, nobody knows what is on disk, so
+/// nothing more is written, released or acknowledged, and nothing is tried again.
 #[derive(Debug, Default)]
 pub struct Poison(OnceLock<Arc<Fault>>);
 

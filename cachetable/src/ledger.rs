@@ -398,8 +398,8 @@ impl Ledger {
     }
 
     /// Takes an extent from the current view. Older views may still read it. One that the view does
-    /// not own any more was named twice by what was read, and whatever is written from here on could
-    /// be written over somebody else's.
+    /// not own any more was named twice by what was read, and whatever is written from here on
+    /// could be written over somebody else's.
     fn retire(&mut self, extent: Extent) {
         if self.used.get(&extent.offset) == Some(&extent.bytes) {
             self.used.remove(&extent.offset);

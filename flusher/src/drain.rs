@@ -57,8 +57,8 @@ impl Drain {
 }
 
 impl Mover {
-    /// Cuts a drain into at most `most` shares, at the pivots of the tree's highest node, with about
-    /// as many of its edges each.
+    /// Cuts a drain into at most `most` shares, at the pivots of the tree's highest node, with
+    /// about as many of its edges each.
     pub fn shares(&self, drain: &Drain, most: usize) -> Result<Vec<Drain>, Fault> {
         let forest = self.views.forest();
         let Some(tree) = forest.trees.get(&drain.tree) else { return Ok(Vec::new()) };

@@ -152,8 +152,8 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// A varint that counts something in a database: no counter reaches [`COUNTER_END`], so that one
-    /// more can always be counted.
+    /// A varint that counts something in a database: no counter reaches [`COUNTER_END`], so that
+    /// one more can always be counted.
     pub fn counter(&mut self) -> Result<u64, Corruption> {
         let start = *self;
         let counter = Some(self.varint()?).filter(|counter| *counter < COUNTER_END);

@@ -70,7 +70,8 @@ impl ReadFile {
         &self.name
     }
 
-    /// Makes its header durable, which may be known to the page cache alone.
+    /// Makes it durable: its header is written again, its frames may be known to the page cache
+    /// alone.
     pub(crate) fn secure(&self, storage: &dyn Storage) -> Result<(), Fault> {
         let failed = |error| Fault::io("rewriting the header of", &self.name, error);
         let file = storage.open(&self.name).map_err(failed)?;

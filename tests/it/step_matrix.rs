@@ -8,7 +8,8 @@
 //!   again until each point was struck as often as wanted; one that is never reached fails
 //! ```
 //!
-//! Recoveries are struck as well. `SAPWOOD_SIM=full` strikes each point three times instead of once.
+//! Recoveries are struck as well. `SAPWOOD_SIM=full` strikes each point three times instead of
+//! once.
 
 mod script;
 mod strike;

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! batch n    scattered   24 rows all over the tree; those of batch n - 48 are removed
-//!            ordered     24 rows behind all others; what is older than 48 batches: one range delete
+//!            ordered     24 rows behind all others; what is older than 48 batches goes in one
+//!                        range delete
 //!            sums        n is merged into "sum"; "last" is n
 //! ```
 

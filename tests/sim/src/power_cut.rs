@@ -37,7 +37,8 @@ pub enum Cut {
     KeepOne(usize),
     /// All but this one, counted from the oldest.
     LoseOne(usize),
-    /// Of the newest [`NEWEST`] those whose bit is set, the newest first; of the others all or none.
+    /// Of the newest [`NEWEST`] those whose bit is set, the newest first; of the others all or
+    /// none.
     Newest { kept: u32, others: Others },
 }
 
