@@ -1,6 +1,5 @@
 //! Databases of every kind, and everything that was ever in them.
 //!
-//! - kind: what is on disk
 //! - closed: everything a block file can hold: several trees, nodes with buffers, leaves, range
 //!   deletes, operands, old versions that a snapshot has kept, a dropped tree, a bulk load; no log
 //! - killed: the same with a log of several files behind a checkpoint, all of it synced and marked
