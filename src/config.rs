@@ -95,7 +95,9 @@ impl Config {
     }
 
     /// The one memory budget, in bytes: memtables, pages, directories, work in progress. Resident
-    /// memory stays within 1.1 times of it plus 16 MiB. Default 128 MiB, at least 8 MiB.
+    /// memory stays within 1.1 times of it plus 16 MiB, as far as the allocator gives back what was
+    /// freed: glibc's keeps some MiB for each thread that reads or writes, unless the environment
+    /// sets `MALLOC_ARENA_MAX` to 1 or 2. Default 128 MiB, at least 8 MiB.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Config {
         self.cache_bytes = bytes;

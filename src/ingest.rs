@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sapwood_cachetable::Fault;
+use sapwood_cachetable::{Caching, Fault};
 use sapwood_flusher::SegmentWriter;
 use sapwood_serialize::run::Run;
 use sapwood_serialize::{KEY_BYTES_MAX, Op, Sight, Version};
@@ -92,7 +92,9 @@ impl Tree {
         let first = Sight::OWN_FIRST;
         let (mut refused, mut user) = (None, None);
         let written =
-            engine.mover.write_ahead(self.pages()?, first, &mut |writer| match rows.fill(writer) {
+            engine.mover.write_ahead(self.pages()?, first, Caching::Pass, &mut |writer| match rows
+                .fill(writer)
+            {
                 Ok(()) => {
                     // What is left is written without the caller's rows.
                     user = Some(engine.enter_open()?);

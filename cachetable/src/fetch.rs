@@ -18,7 +18,7 @@ use sapwood_serialize::{BlockId, Corruption, Directory, Page, checksum};
 use crate::cachetable::{BLOCK_FILE, Cachetable};
 use crate::fault::Fault;
 
-/// What becomes of a page that had to be read.
+/// What becomes of a page that had to be read, or was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caching {
     /// It stays in memory for the next reader.

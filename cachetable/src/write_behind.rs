@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sapwood_serialize::segment::Segment;
+use sapwood_serialize::segment::{ResidentSegment, Segment};
 
 use crate::cachetable::Cachetable;
 use crate::fault::Fault;
+use crate::fetch::Caching;
 use crate::sync::{Condvar, Mutex, Rank};
 use crate::writer::Ownership;
 
@@ -25,7 +26,17 @@ const UNDER_WAY_MAX: usize = 8;
 /// See the module's head. Dropping it waits for what is under way.
 pub struct WriteBehind {
     table: Arc<Cachetable>,
+    owner: Ownership,
     progress: Arc<Progress>,
+    /// What was handed over, with its pages. Whoever built them lets them go: given back to the
+    /// allocator by another thread, they would make the two wait for each other.
+    handed: Mutex<Vec<Handed>>,
+}
+
+/// A segment that was handed over, and what its builder has made of it.
+struct Handed {
+    segment: Arc<Segment>,
+    _built: Option<Arc<ResidentSegment>>,
 }
 
 /// Lets nothing be written behind any more once the database is closed.
@@ -74,10 +85,16 @@ struct State {
 }
 
 impl WriteBehind {
-    /// Writes a job's segments of `table`.
-    pub fn new(table: Arc<Cachetable>) -> WriteBehind {
+    /// Writes a job's segments of `table`, whose pages then stay in memory or not.
+    pub fn new(table: Arc<Cachetable>, caching: Caching) -> WriteBehind {
+        let owner = match caching {
+            Caching::Keep => Ownership::Job,
+            Caching::Pass => Ownership::Load,
+        };
         let state = Mutex::new(Rank::JobQueue, State::default());
-        WriteBehind { table, progress: Arc::new(Progress { state, changed: Condvar::new() }) }
+        let progress = Arc::new(Progress { state, changed: Condvar::new() });
+        let handed = Mutex::new(Rank::JobQueue, Vec::new());
+        WriteBehind { table, owner, progress, handed }
     }
 
     /// Keeps the database open until the returned value is dropped.
@@ -109,10 +126,13 @@ impl WriteBehind {
         }
         state.under_way += 1;
         drop(state);
-        let (table, progress) = (self.table.clone(), self.progress.clone());
+        self.let_go_of_written();
+        let handed = Handed { segment: segment.clone(), _built: segment.resident() };
+        self.handed.lock().push(handed);
+        let (table, progress, owner) = (self.table.clone(), self.progress.clone(), self.owner);
         let segment = segment.clone();
         pool.spawn(move || {
-            let write = || table.write_ahead(&segment);
+            let write = || table.write_ahead(&segment, owner);
             let written = catch_unwind(AssertUnwindSafe(write));
             table.behind.leave();
             // Before it counts as done: whoever waits may be about to drop everything.
@@ -122,9 +142,15 @@ impl WriteBehind {
         Ok(())
     }
 
+    fn let_go_of_written(&self) {
+        let is_written = |handed: &mut Handed| handed.segment.place().is_some();
+        let written: Vec<_> = self.handed.lock().extract_if(.., is_written).collect();
+        drop(written);
+    }
+
     /// Writes on this thread.
     fn write_here(&self, segment: &Arc<Segment>) -> Result<(), Fault> {
-        let written = self.table.write_ahead(segment);
+        let written = self.table.write_ahead(segment, self.owner);
         self.table.behind.leave();
         written
     }
@@ -166,8 +192,8 @@ impl Cachetable {
     }
 
     /// Writes a job's segment that is to be durable soon: the disk begins at once.
-    fn write_ahead(&self, segment: &Arc<Segment>) -> Result<(), Fault> {
-        self.write_segment(segment, Ownership::Job)?;
+    fn write_ahead(&self, segment: &Arc<Segment>, owner: Ownership) -> Result<(), Fault> {
+        self.write_segment(segment, owner)?;
         if let Some(place) = segment.place() {
             self.file().start_writeback(place.extent.offset, place.extent.bytes);
         }

@@ -27,6 +27,8 @@ use crate::fault::Fault;
 pub enum Ownership {
     /// No view holds it yet; its extent stays reserved until it is published or given back.
     Job,
+    /// The same, and nobody will come back for its pages soon: they do not stay in memory.
+    Load,
     /// A view holds it.
     View,
 }
@@ -62,9 +64,12 @@ impl Cachetable {
         let mut meta = part.meta().clone();
         meta.directory = encoded.directory;
         let memory = self.meters().directories.charge(ResidentSegment::memory(&meta));
-        let written = ResidentSegment::with_pages(meta, pages, vec![memory]);
+        let written = match owner {
+            Ownership::Load => ResidentSegment::without_pages(meta, memory),
+            _ => ResidentSegment::with_pages(meta, pages, vec![memory]),
+        };
         match owner {
-            Ownership::Job => segment.set_written(place, written),
+            Ownership::Job | Ownership::Load => segment.set_written(place, written),
             Ownership::View => self.ledger().segment_written(segment, place, written),
         }
         self.counters().segments_written.add(1);

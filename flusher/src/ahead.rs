@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use sapwood_cachetable::{Cachetable, Fault, Reserved};
+use sapwood_cachetable::{Cachetable, Caching, Fault, Reserved};
 use sapwood_serialize::Msn;
 use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::run::SegmentRef;
@@ -20,7 +20,8 @@ pub type Fill<'f> = dyn FnMut(&mut SegmentWriter<'_, '_>) -> Result<(), Fault> +
 
 impl Mover {
     /// Writes the rows that `fill` gives in such pages, none older than `base`; returns references
-    /// to them, and what keeps them until a spill takes them over.
+    /// to them, and what keeps them until a spill takes them over. `caching` says whether they
+    /// will be read soon.
     ///
     /// # Errors
     /// When the disk is full (what was written is given back), or a write fails.
@@ -28,10 +29,11 @@ impl Mover {
         &self,
         pages: PageOptions,
         base: Msn,
+        caching: Caching,
         fill: &mut Fill<'_>,
     ) -> Result<(Vec<SegmentRef>, Reserved), Fault> {
         let table: &Arc<Cachetable> = &self.table;
-        let mut draft = Draft::ahead(table);
+        let mut draft = Draft::ahead(table, caching);
         let mut writer = SegmentWriter::new(&mut draft, &self.limits, pages, base, Space::Ask);
         fill(&mut writer)?;
         let parts = writer.finish()?;

@@ -10,7 +10,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sapwood_cachetable::{BLOCK_FILE, Cachetable, Fault, Ownership, Reserved, WriteBehind};
+use sapwood_cachetable::{
+    BLOCK_FILE, Cachetable, Caching, Fault, Ownership, Reserved, WriteBehind,
+};
 use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
@@ -38,8 +40,8 @@ impl<'a> Draft<'a> {
     }
 
     /// An empty draft of something that is written ahead of its commit.
-    pub fn ahead(table: &'a Arc<Cachetable>) -> Draft<'a> {
-        let behind = Some(Arc::new(WriteBehind::new(table.clone())));
+    pub fn ahead(table: &'a Arc<Cachetable>, caching: Caching) -> Draft<'a> {
+        let behind = Some(Arc::new(WriteBehind::new(table.clone(), caching)));
         Draft { table, stop: Stop::NEVER, behind, segments: Vec::new() }
     }
 

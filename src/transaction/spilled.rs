@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sapwood_cachetable::{Fault, ReadAhead, Reserved, RunCursor};
+use sapwood_cachetable::{Caching, Fault, ReadAhead, Reserved, RunCursor};
 use sapwood_flusher::SegmentWriter;
 use sapwood_serialize::catalog_image::{CatalogTree, PageOptions};
 use sapwood_serialize::fold::{Floor, Horizon, Rules, fold};
@@ -76,15 +76,16 @@ impl Spilled {
             self.gather(engine, tree, known, marks)?;
             let covers = generation.tombstones(tree);
             let (rules, pages) = (rules(known, marks), known.options.pages);
-            let (parts, reserved) = engine.mover.write_ahead(pages, interval.0, &mut |writer| {
-                let mut merge = Merge::new(vec![generation.messages(tree)], Direction::Forward);
-                while let Some(key) = merge.key() {
-                    let folded = fold(key, merge.versions(), covers.covers(key), rules);
-                    writer.push(key, &folded.versions())?;
-                    let Ok(()) = merge.advance();
-                }
-                Ok(())
-            })?;
+            let (parts, reserved) =
+                engine.mover.write_ahead(pages, interval.0, Caching::Keep, &mut |writer| {
+                    let mut merge = Merge::new(vec![generation.messages(tree)], Direction::Forward);
+                    while let Some(key) = merge.key() {
+                        let folded = fold(key, merge.versions(), covers.covers(key), rules);
+                        writer.push(key, &folded.versions())?;
+                        let Ok(()) = merge.advance();
+                    }
+                    Ok(())
+                })?;
             let run = Run::new(parts, interval.0, interval.1);
             let run = Arc::new(run.with_tombstones(covers.folded(marks)));
             let reserved = Arc::new(reserved);
@@ -174,8 +175,11 @@ fn merged(
     let newest = runs.last().map_or(Msn::ZERO, |one| one.run.newest());
     let rules = rules(known, marks);
     let pages = known.options.pages;
-    let (parts, reserved) =
-        engine.mover.write_ahead(pages, oldest, &mut |writer: &mut SegmentWriter<'_, '_>| {
+    let (parts, reserved) = engine.mover.write_ahead(
+        pages,
+        oldest,
+        Caching::Keep,
+        &mut |writer: &mut SegmentWriter<'_, '_>| {
             let cursors = runs.iter().rev().map(|one| {
                 let (run, all) = (one.run.clone(), Bounds::all());
                 RunCursor::new(&engine.table, run, all, Direction::Forward, ReadAhead::JOB)
@@ -187,7 +191,8 @@ fn merged(
                 merge.advance()?;
             }
             Ok(())
-        })?;
+        },
+    )?;
     let run = Run::new(parts, oldest, newest).with_tombstones(covers.folded(marks));
     Ok(Chunk { level: 0, pages, run: Arc::new(run), reserved: Arc::new(reserved) })
 }
@@ -195,17 +200,19 @@ fn merged(
 /// The part of a run that has numbers up to `newest`.
 fn up_to(engine: &Engine, whole: &Chunk, newest: Msn) -> Result<Chunk, Fault> {
     let (run, oldest) = (&whole.run, whole.run.oldest());
-    let (parts, reserved) = engine.mover.write_ahead(whole.pages, oldest, &mut |writer| {
-        let (all, ahead) = (Bounds::all(), ReadAhead::JOB);
-        let mut rows = RunCursor::new(&engine.table, run.clone(), all, Direction::Forward, ahead)?;
-        while let Some(key) = rows.key() {
-            let stays = |version: &Version<'_>| version.msn <= newest.to_raw();
-            let versions: Vec<_> = rows.versions().filter(stays).collect();
-            writer.push(key, &versions)?;
-            rows.advance()?;
-        }
-        Ok(())
-    })?;
+    let (parts, reserved) =
+        engine.mover.write_ahead(whole.pages, oldest, Caching::Keep, &mut |writer| {
+            let (all, ahead) = (Bounds::all(), ReadAhead::JOB);
+            let mut rows =
+                RunCursor::new(&engine.table, run.clone(), all, Direction::Forward, ahead)?;
+            while let Some(key) = rows.key() {
+                let stays = |version: &Version<'_>| version.msn <= newest.to_raw();
+                let versions: Vec<_> = rows.versions().filter(stays).collect();
+                writer.push(key, &versions)?;
+                rows.advance()?;
+            }
+            Ok(())
+        })?;
     let tombstones = run.tombstones().up_to(newest);
     let run = Arc::new(Run::new(parts, oldest, newest).with_tombstones(tombstones));
     Ok(Chunk { run, reserved: Arc::new(reserved), ..*whole })

@@ -108,7 +108,7 @@ impl Soak {
     fn limits(&self) -> Limits {
         let rows = WRITERS * ROWS * (VALUE_BYTES / 2 + 80);
         Limits {
-            resident: self.cache_bytes * 11 / 10 + (16 << 20) + MODEL_BYTES + resident(),
+            resident: self.cache_bytes * 11 / 10 + (16 << 20) + MODEL_BYTES + resident() + arenas(),
             // Old versions for snapshots, what is free, and the log up to two checkpoints.
             files: 4 * rows + (96 << 20),
         }
@@ -145,6 +145,15 @@ impl Limits {
         assert!(files <= self.files, "too much space after {told}");
         told
     }
+}
+
+/// What the C library's arenas may keep besides: each thread has one, and what other threads give
+/// back to it stays there. `MALLOC_ARENA_MAX=1` makes the bound exact.
+fn arenas() -> u64 {
+    const THREADS: u64 = 16;
+    const KEPT: u64 = 4 << 20;
+    let is_one = std::env::var("MALLOC_ARENA_MAX").is_ok_and(|most| most == "1");
+    if is_one { 0 } else { THREADS * KEPT }
 }
 
 /// What this process has in memory, as the kernel counts it.
