@@ -3,7 +3,7 @@
 //! 1. Each transaction alone: it sees its own changes, and everything else twice alike.
 //! 2. Each key alone: the order of its versions, which of them was read, and what nobody should
 //!    have read.
-//! 3. All together: [`Graph`].
+//! 3. All together: `Graph`.
 //!
 //! The order of versions comes from the lists themselves, and for registers from the sequences of
 //! the commits. Those who lost are checked as readers, too.
