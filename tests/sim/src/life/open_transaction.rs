@@ -31,6 +31,8 @@ pub struct OpenTransaction {
     pub begun: usize,
     /// Trees that were dropped meanwhile.
     pub dropped: BTreeSet<&'static str>,
+    /// Trees that it has written to, be it in vain or taken back.
+    touched: BTreeSet<&'static str>,
 }
 
 impl OpenTransaction {
@@ -52,6 +54,7 @@ impl OpenTransaction {
             savepoints: Vec::new(),
             begun,
             dropped: BTreeSet::new(),
+            touched: BTreeSet::new(),
         }
     }
 
@@ -65,6 +68,11 @@ impl OpenTransaction {
         self.changes.iter().any(|change| self.dropped.contains(change.tree))
     }
 
+    /// Whether it may be told that a tree is gone: what it wrote there need not be left.
+    pub fn may_be_orphaned(&self) -> bool {
+        !self.touched.is_disjoint(&self.dropped)
+    }
+
     /// Whether nothing of it can have been written ahead.
     pub fn is_small(&self) -> bool {
         self.savepoints.is_empty() && self.changes.len() < 5
@@ -73,6 +81,7 @@ impl OpenTransaction {
     /// Makes one change.
     pub fn change(&mut self, change: Change) -> Result<()> {
         let (tree, key) = (&self.trees[change.tree], &change.key);
+        self.touched.insert(change.tree);
         match &change.what {
             What::Put(value) => self.tx.insert(tree, key, value)?,
             What::Remove => self.tx.remove(tree, key)?,
@@ -148,6 +157,7 @@ impl OpenTransaction {
     /// Walks some rows with a cursor, and changes what it meets.
     pub fn walk(&mut self, tree: &'static str, key: &[u8], random: &mut Random) -> Result<()> {
         let mut made = Vec::new();
+        self.touched.insert(tree);
         let mut cursor = self.tx.cursor_mut(&self.trees[tree]);
         let mut is_there = cursor.seek(key, Seek::AtOrAfter)?;
         for _ in 0..1 + random.below(4) {

@@ -59,7 +59,7 @@ impl Player<'_> {
     pub(super) fn end_transaction(&mut self, open: OpenTransaction) -> Result<()> {
         let durability = self.some_durability();
         let durability = if open.is_small() { durability } else { logged(durability) };
-        let is_orphaned = open.is_orphaned();
+        let (is_orphaned, may_be_orphaned) = (open.is_orphaned(), open.may_be_orphaned());
         let (ended, done) = open.commit(durability);
         match &done {
             Ok(commit) => {
@@ -75,7 +75,7 @@ impl Player<'_> {
                 assert!(self.history.acknowledged() > ended.begun, "nobody else has committed");
                 return Ok(());
             }
-            Err(error) if is_orphaned && !error.is_indeterminate() => return Ok(()),
+            Err(error) if may_be_orphaned && !error.is_indeterminate() => return Ok(()),
             Err(_) => {}
         }
         self.commit(&Deed::Write(ended.changes), durability, done)
