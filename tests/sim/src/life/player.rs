@@ -213,7 +213,7 @@ impl<'e> Player<'e> {
             return Vec::new();
         }
         let most = match self.random.chance(1) {
-            true => 6000,
+            true => 4000,
             false => self.explorer.setting.value_bytes,
         };
         let mut value = format!("{:x} ", self.serial).into_bytes();
@@ -229,11 +229,20 @@ impl<'e> Player<'e> {
         let key = self.some_key();
         let what = match self.random.below(100) {
             0..15 => What::Remove,
-            15..32 => What::Merge(self.some_value()),
+            15..32 => self.some_merge(tree, &key),
             32..38 => What::RemoveRange(self.range_end(&key)),
             _ => What::Put(self.some_value()),
         };
         Change { tree, key, what }
+    }
+
+    /// A merge, as long as what it makes stays below the largest value of the smallest cache.
+    fn some_merge(&mut self, tree: &str, key: &[u8]) -> What {
+        let mut operand = self.some_value();
+        operand.truncate(100);
+        let now = self.history.now();
+        let length = now.tree(tree).and_then(|rows| rows.get(key)).map_or(0, |value| value.len());
+        if length > 2000 { What::Put(operand) } else { What::Merge(operand) }
     }
 
     /// The end of a range from `key` on: mostly of a few keys, now and then of many or none.
