@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use sapwood_cachetable::sync::atomic::{AtomicU64, Ordering};
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_serialize::{Op, TreeId};
 

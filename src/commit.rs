@@ -8,11 +8,11 @@
 //! Leading is a role, not a lock: nobody holds a mutex while the leader writes. Syncs are apart
 //! from it, so that the next group is appended while the last one is being synced.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sapwood_cachetable::Fault;
+use sapwood_cachetable::sync::atomic::AtomicBool;
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_serialize::catalog_image::OperatorName;
 use sapwood_serialize::run::Bounds;

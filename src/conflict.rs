@@ -9,8 +9,8 @@
 //! So nobody reads from disk or goes through many rows while others wait to commit.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use sapwood_cachetable::sync::atomic::Ordering;
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Fault};
 use sapwood_serialize::run::Bounds;

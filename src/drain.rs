@@ -13,10 +13,10 @@
 //! In manual mode there is one share, and nobody helps.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sapwood_cachetable::Fault;
+use sapwood_cachetable::sync::atomic::{AtomicUsize, Ordering};
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_flusher::{Drain, JobResult, Outcome, Stop};
 use sapwood_serialize::TreeId;

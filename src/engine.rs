@@ -6,11 +6,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sapwood_cachetable::crew::message_of;
 use sapwood_cachetable::stats::Counter;
+use sapwood_cachetable::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Captured, Fault, Flip, StepPoint};
 use sapwood_flusher::{FarOut, Mover, Outcome};

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use sapwood_cachetable::sync::atomic::{AtomicU64, Ordering};
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Fault, Reserved};
 use sapwood_serialize::merge_iter::{Direction, Stream};

@@ -6,9 +6,9 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sapwood_cachetable::Fault;
+use sapwood_cachetable::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_flusher::{Cleaned, Cleaner, Credit, IDLE_WRITES_PER_BYTE, Outcome, Stop};
 use sapwood_serialize::superblock::Session;

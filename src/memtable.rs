@@ -25,8 +25,7 @@ mod ranges;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::Ordering;
-
+use sapwood_cachetable::sync::atomic::Ordering;
 use sapwood_serialize::{Meter, Msn, Op, Tombstones, TreeId, Version};
 
 use index::Index;

@@ -1,9 +1,9 @@
 //! Tickets: commits whose durability is waited for later, or told.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sapwood_cachetable::Fault;
+use sapwood_cachetable::sync::atomic::{AtomicBool, Ordering};
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_serialize::Lsn;
 

@@ -13,11 +13,10 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
-use sapwood_cachetable::sync::{Mutex, Rank};
+use sapwood_cachetable::sync::atomic::{AtomicU64, Ordering};
+use sapwood_cachetable::sync::{ArcSwap, Guard, Mutex, Rank};
 use sapwood_cachetable::{StepPoint, Steps};
 use sapwood_flusher::{Forest, Views};
 use sapwood_serialize::fold::Horizon;

@@ -407,12 +407,13 @@ impl Cachetable {
     }
 }
 
-/// A pool of `threads` named threads for checkpoints; `None`, which works in place, for zero.
+/// A pool of `threads` named threads for checkpoints; `None`, which works in place, for zero. Its
+/// threads are no crew's: a schedule that is explored has none of them.
 ///
 /// # Errors
 /// When the system gives no thread.
 pub fn encoder_pool(threads: usize) -> std::io::Result<Option<EncoderPool>> {
-    if threads == 0 {
+    if threads == 0 || cfg!(shuttle) {
         return Ok(None);
     }
     let builder = rayon::ThreadPoolBuilder::new()

@@ -12,9 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-
-use crate::sync::{JoinHandle, spawn};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crate::sync::{JoinHandle, current, spawn};
 
 /// What a thread should do after a piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +70,7 @@ impl Crew {
     /// A thread of the crew itself may call it, and stops once it is back from its work.
     pub fn stop(self) {
         drop(self.wake);
-        let caller = std::thread::current().id();
+        let caller = current().id();
         for thread in self.threads.into_iter().filter(|one| one.thread().id() != caller) {
             // A panic was caught and told inside.
             let _ = thread.join();

@@ -15,15 +15,27 @@
 //! [`Mutex::try_lock`] never waits and so is free of rule 1, but what it took counts against later
 //! calls. Since each waiting thread wants a higher rank than all it holds, a circle of waiting
 //! threads would have to ascend for ever. Without debug assertions all of this compiles to nothing.
+//!
+//! What is below comes from `real`; built with `--cfg shuttle`, as `tests/schedules` does, from
+//! `explored`, where a schedule decides who goes on.
+
+#[cfg(shuttle)]
+#[path = "sync/explored.rs"]
+mod system;
+#[cfg(not(shuttle))]
+#[path = "sync/real.rs"]
+mod system;
 
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::thread;
 use std::time::Duration;
 
-pub use std::thread::JoinHandle;
+pub use sapwood_serialize::shared::{ArcSwap, ArcSwapOption, Guard, atomic};
 
 use order::Place;
+pub(crate) use system::channel;
+use system::thread;
+pub use thread::{JoinHandle, current};
 
 /// The place of a lock in the order of acquisition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,13 +61,13 @@ pub enum Rank {
 /// A value behind a lock that knows its place in the order.
 pub struct Mutex<T> {
     place: Place,
-    inner: parking_lot::Mutex<T>,
+    inner: system::Mutex<T>,
 }
 
 impl<T> Mutex<T> {
     /// Puts `value` behind a lock of rank `rank`.
     pub const fn new(rank: Rank, value: T) -> Mutex<T> {
-        Mutex { place: Place::new(rank), inner: parking_lot::Mutex::new(value) }
+        Mutex { place: Place::new(rank), inner: system::Mutex::new(value) }
     }
 
     /// Waits for the lock and holds it until the guard is dropped.
@@ -88,7 +100,7 @@ impl<T> Mutex<T> {
 /// Holds a [`Mutex`]; dropping it lets go. Guards may be dropped in any order.
 pub struct MutexGuard<'a, T> {
     // Declared first, so that the lock is free before its rank is.
-    inner: parking_lot::MutexGuard<'a, T>,
+    inner: system::MutexGuard<'a, T>,
     held: Held,
 }
 
@@ -120,13 +132,13 @@ pub enum Wakeup {
 /// A wakeup promises nothing: the waiter looks at its condition again, in a loop.
 #[derive(Default)]
 pub struct Condvar {
-    inner: parking_lot::Condvar,
+    inner: system::Condvar,
 }
 
 impl Condvar {
     /// A condition that nobody waits for.
     pub const fn new() -> Condvar {
-        Condvar { inner: parking_lot::Condvar::new() }
+        Condvar { inner: system::Condvar::new() }
     }
 
     /// Lets go of the lock, waits for a notification, and takes the lock again.
@@ -222,7 +234,7 @@ mod order {
 mod order {
     use std::cell::Cell;
 
-    use super::Rank;
+    use super::{Rank, system};
 
     const RANKS: [Rank; 8] = [
         Rank::Catalog,
@@ -235,7 +247,7 @@ mod order {
         Rank::Storage,
     ];
 
-    thread_local! {
+    system::thread_local! {
         // Const and without a destructor, so that locks work while a thread is being torn down.
         static HELD: Cell<[u8; RANKS.len()]> = const { Cell::new([0; RANKS.len()]) };
     }
@@ -249,7 +261,7 @@ mod order {
         }
 
         pub(super) fn check_acquire(self) {
-            let highest = held_ranks(HELD.get()).last();
+            let highest = held_ranks(HELD.with(Cell::get)).last();
             if let Some(held) = highest.filter(|held| *held >= self.0) {
                 panic!(
                     "a lock of rank {:?} was requested while one of rank {held:?} is held",
@@ -259,7 +271,7 @@ mod order {
         }
 
         pub(super) fn check_wait(self) {
-            let mut counts = HELD.get();
+            let mut counts = HELD.with(Cell::get);
             counts[self.0 as usize] -= 1;
             if let Some(held) = held_ranks(counts).find(|held| *held > Rank::Claims) {
                 panic!(
@@ -279,9 +291,9 @@ mod order {
         }
 
         fn change(self, change: impl FnOnce(u8) -> u8) {
-            let mut counts = HELD.get();
+            let mut counts = HELD.with(Cell::get);
             counts[self.0 as usize] = change(counts[self.0 as usize]);
-            HELD.set(counts);
+            HELD.with(|held| held.set(counts));
         }
     }
 

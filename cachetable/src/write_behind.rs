@@ -9,7 +9,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sapwood_serialize::Extent;
@@ -18,6 +17,7 @@ use sapwood_serialize::segment::{ResidentSegment, Segment};
 use crate::cachetable::Cachetable;
 use crate::fault::Fault;
 use crate::fetch::Caching;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex, Rank};
 use crate::writer::Ownership;
 

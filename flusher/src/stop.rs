@@ -1,8 +1,7 @@
 //! How a job learns that something else is more urgent.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use sapwood_cachetable::Fault;
+use sapwood_cachetable::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether a job should break off because something else is more urgent.
 #[derive(Clone, Copy, Debug)]

@@ -30,6 +30,7 @@ pub mod run;
 pub mod runs_image;
 pub mod segment;
 pub mod segment_image;
+pub mod shared;
 pub mod sight;
 pub mod space_map_image;
 mod storage;

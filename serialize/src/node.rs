@@ -16,14 +16,13 @@
 //!
 //! Nodes are immutable: a change makes a new node and a new handle with the same [`BlockId`].
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-
-use arc_swap::ArcSwapOption;
 
 use crate::block_table_image::NodePlace;
 use crate::run::{Bounds, Run, SegmentRef};
 use crate::segment::{Heat, Key, Standing};
+use crate::shared::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::shared::{ArcSwapOption, Guard};
 use crate::{BlockId, Charge};
 
 /// A rule of a structure that does not hold: a clause, for `verify` and for assertions.
@@ -421,7 +420,7 @@ impl Handle {
     }
 
     /// Like [`Handle::node`], without touching the reference count.
-    pub fn peek(&self) -> arc_swap::Guard<Option<Arc<ResidentNode>>> {
+    pub fn peek(&self) -> Guard<Option<Arc<ResidentNode>>> {
         self.node.load()
     }
 

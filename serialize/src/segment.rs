@@ -14,11 +14,11 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-
-use arc_swap::ArcSwapOption;
+use std::sync::atomic::AtomicU8;
 
 use crate::segment_image::{MetaPlace, SegmentMeta};
+use crate::shared::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::shared::{ArcSwapOption, Guard};
 use crate::{Charge, Compression, Extent, Page, SegmentId};
 
 /// A key that is shared between the structures that mention it.
@@ -118,7 +118,7 @@ impl Segment {
     }
 
     /// Like [`Segment::resident`], without touching the reference count.
-    pub fn peek(&self) -> arc_swap::Guard<Option<Arc<ResidentSegment>>> {
+    pub fn peek(&self) -> Guard<Option<Arc<ResidentSegment>>> {
         self.resident.load()
     }
 

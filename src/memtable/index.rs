@@ -17,8 +17,8 @@
 
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use sapwood_cachetable::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use sapwood_serialize::{Meter, Msn, Op, TreeId};
 
 use super::node::{self, HEIGHT_MAX, Header, Memory, Node, Position};

@@ -15,9 +15,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwapOption;
+use sapwood_cachetable::sync::ArcSwapOption;
+use sapwood_cachetable::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use sapwood_serialize::fold::Horizon;
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::{Charge, Meter, Msn, Sight, Tombstones, TreeId};

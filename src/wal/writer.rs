@@ -13,9 +13,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use sapwood_cachetable::stats::Counter;
+use sapwood_cachetable::sync::atomic::{AtomicU64, Ordering};
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Fault, StepPoint, is_full};
 use sapwood_serialize::{
