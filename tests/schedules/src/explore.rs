@@ -16,7 +16,8 @@ const STEPS_MAX: usize = 2_000_000;
 const STACK_BYTES: usize = 1 << 20;
 
 /// Runs `model` under `count` schedules, unless the environment says otherwise. What it draws from
-/// the stream is the same for the same seed. Returns a number for all decisions, equal for equal ones.
+/// the stream is the same for the same seed. Returns a number for all decisions, equal for equal
+/// ones.
 ///
 /// # Panics
 /// When the model does, or its threads wait for each other, or one waits for ever.

@@ -10,7 +10,8 @@
 //! | `scheduler` | which thread goes on: at random, or by priorities that change a few times |
 //! | `disk` | the simulated disk, each call of which is a moment for other threads |
 //!
-//! The models are in `tests`. Locks, atomics and threads are those of `cachetable::sync`, built with
+//! The models are in `tests`. Locks, atomics and threads are those of `cachetable::sync`, built
+//! with
 //! `--cfg shuttle`. Every order that is explored is one of whole operations: what weak memory adds
 //! to that is not seen here.
 

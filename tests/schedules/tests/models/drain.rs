@@ -1,4 +1,5 @@
-//! Drains that callers and flushers share: each is over when nothing waits any more, and not before.
+//! Drains that callers and flushers share: each is over when nothing waits any more, and not
+//! before.
 
 use sapwood::{Database, Durability, Tree};
 use sapwood_schedules::disk::Disk;
