@@ -67,9 +67,9 @@ impl Daemon {
         self.db.engine().hold(Held::No);
     }
 
-    /// Moves everything that was written before this call into the leaves, on this thread and
-    /// without regard to what it costs, and sees to what the trees need after that. Costs a rewrite
-    /// of what the waiting messages overlap.
+    /// Moves everything that was written before this call into the leaves, on this thread and those
+    /// of flushers, without regard to what it costs, and sees to what the trees need after that.
+    /// Costs a rewrite of what the waiting messages overlap.
     ///
     /// # Errors
     /// When the daemon is paused, the disk is full (the trees stay as they were, and it can be
