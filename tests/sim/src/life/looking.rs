@@ -7,6 +7,7 @@ use sapwood::{Result, Tree};
 use super::held::{Held, HeldCursor, HeldIter, HeldSnapshot};
 use super::player::Player;
 use super::reading::{self, Way, all_trees};
+use super::setting::Nature;
 use super::world::shown;
 use crate::disk::SimDisk;
 
@@ -179,7 +180,8 @@ impl Player<'_> {
             let db = setting.config(&self.disk).read_only().open()?;
             let trees = all_trees(&db)?;
             let found = reading::digest(&db, &trees, Way::draw(&mut self.random))?;
-            assert!(self.history.is_now(found), "read-only: another world");
+            let is_lost = setting.nature == Nature::Lying && self.history.was_ever(found);
+            assert!(self.history.is_now(found) || is_lost, "read-only: another world");
             assert!(trees.iter().all(|(_, tree)| tree.insert("k", "v").is_err()));
             drop((trees, db));
             assert_eq!(self.disk.operations(), operations, "a reader has written");
@@ -187,6 +189,19 @@ impl Player<'_> {
         let db = setting.open(&self.disk)?;
         self.trees = all_trees(&db)?.into_iter().collect();
         self.db = Some(db);
+        if setting.nature == Nature::Lying { self.find_again() } else { Ok(()) }
+    }
+
+    /// A disk that loses the newest superblock has the checkpoint before it to show: an older state,
+    /// which nothing tells from the newest.
+    fn find_again(&mut self) -> Result<()> {
+        let way = Way::draw(&mut self.random);
+        let found = reading::digest(self.db(), &self.all(), way)?;
+        if !self.history.is_now(found) {
+            assert!(self.history.was_ever(found), "opened again: another world");
+            let world = reading::world(self.db(), &self.all())?;
+            self.history = self.history.resettled(world);
+        }
         Ok(())
     }
 
