@@ -234,7 +234,7 @@ fn last(parts: &mut [Vec<SegmentRef>]) -> &mut Vec<SegmentRef> {
 
 /// Takes the moved runs off `edge` and appends the merged ones to the child's edges as they are
 /// now.
-fn hand_down(
+pub(crate) fn hand_down(
     edit: &mut Edit<'_>,
     edge: &Arc<Edge>,
     bounds: &Bounds,

@@ -33,7 +33,7 @@ use crate::stop::Stop;
 
 /// What was made of two siblings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Joined {
+pub(crate) enum Joined {
     Merged,
     Balanced,
 }
@@ -263,7 +263,7 @@ fn size_of_child(edge: &Edge) -> u64 {
 }
 
 /// Joins two neighbours under `edge`'s child.
-fn join_pair(
+pub(crate) fn join_pair(
     edit: &mut Edit<'_>,
     edge: &Arc<Edge>,
     bounds: &Bounds,

@@ -10,19 +10,24 @@ use sapwood_cachetable::ledger::Change;
 use sapwood_cachetable::storage::MemoryStorage;
 use sapwood_cachetable::{Cachetable, Caching, Ownership};
 use sapwood_serialize::catalog_image::CatalogImage;
+use sapwood_serialize::fold::Horizon;
 use sapwood_serialize::node::{Edge, Handle, Image, Internal, Node, ResidentNode};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{BlockId, Meter, Msn, Op, Storage, Version};
+use sapwood_serialize::{BlockId, Meter, Msn, Op, Storage, Tombstones, Version};
 
 use crate::edit::Edit;
+use crate::flush::hand_down;
 use crate::forest::Forest;
 use crate::limits::Limits;
+use crate::merge::join_pair;
 use crate::policy::{Pick, pick};
 use crate::reconcile::{Cut, cut_into_leaves};
 use crate::remedy::{Need, Remedy, need, remedy};
 use crate::segment_writer::{Draft, SegmentWriter, Space};
+use crate::split::pivot_to_split;
 use crate::stop::Stop;
+use crate::taken::Taken;
 
 fn table() -> Cachetable {
     let storage = MemoryStorage::new();
@@ -260,4 +265,76 @@ fn what_was_written_too_late_is_not_evicted() {
     table.make_room();
     let part = table.part(&segment).unwrap();
     assert!(table.page(&segment, &part, 0, Caching::Keep).is_ok());
+}
+
+/// A segment has one owner: a node is not split between two edges that refer to it.
+#[test]
+fn a_split_does_not_separate_what_two_edges_share() {
+    let table = table();
+    let wide = Limits { segment_bytes: 1 << 20, ..Limits::tiny() };
+    let keys: Vec<String> = ["c", "e"].map(str::to_owned).to_vec();
+    let across =
+        Arc::new(Run::new(parts(&table, &wide, &keys), Msn::from_raw(1), Msn::from_raw(1)));
+    let four = node(&["b", "d", "f"], vec![Vec::new(); 4]);
+    assert_eq!(pivot_to_split(&four), Some(2));
+    let fuller = Edit::append(&four, &Bounds::all(), &[across]);
+    let counts: Vec<usize> = fuller.edges().iter().map(|edge| edge.segments().count()).collect();
+    assert_eq!(counts, [0, 1, 1, 0]);
+    assert_ne!(pivot_to_split(&fuller), Some(2));
+}
+
+/// An edit that can be tried out, of a view without trees.
+fn with_edit<T>(table: &Cachetable, try_out: impl FnOnce(&mut Edit<'_>) -> T) -> T {
+    let mut ledger = table.ledger();
+    let token = ledger.publish(Change::default());
+    let forest = Forest::new(CatalogImage::default(), token);
+    let mut edit = Edit::new(table, &mut ledger, &forest);
+    let made = try_out(&mut edit);
+    edit.finish();
+    made
+}
+
+/// Runs that arrive while a flush merges what it took stay where they are.
+#[test]
+fn a_flush_leaves_what_came_after_it_had_begun() {
+    let table = table();
+    let below = node(&["m"], vec![Vec::new(); 2]);
+    let (old, new) = (run_at(&table, &["a"], 1), run_at(&table, &["b"], 2));
+    let before = Edge::new(child(9, Node::Internal(below)), vec![old.clone()]);
+    let after = Arc::new(Edge::new(before.child.clone(), vec![old.clone(), new.clone()]));
+    let taken = Taken {
+        edge: Arc::new(before),
+        bounds: Bounds::all(),
+        horizon: Horizon::default(),
+        operator: None,
+        pages: Limits::tiny().pages(),
+        covers: Tombstones::default(),
+    };
+    let made = with_edit(&table, |edit| {
+        hand_down(edit, &after, &Bounds::all(), &taken, std::slice::from_ref(&old))
+    });
+    let made = made.ok().expect("the edge has what was taken");
+    let [edge] = &made.edges[..] else { panic!("one edge for one") };
+    assert!(Arc::ptr_eq(&edge.buffer()[0], &new) && edge.buffer().len() == 1);
+}
+
+/// What waits above an internal node is newer than all below it, so neighbours are joined only when
+/// nothing waits: what came since the job was picked has to move down first.
+#[test]
+fn internal_nodes_are_not_joined_under_a_buffer() {
+    let table = table();
+    let below = |block, pivot| child(block, Node::Internal(node(&[pivot], vec![Vec::new(); 2])));
+    let waiting = vec![run_at(&table, &["x"], 7)];
+    for (buffer, is_joined) in [(Vec::new(), true), (waiting, false)] {
+        let low = Arc::new(Edge::new(below(7, "b"), Vec::new()));
+        let high = Arc::new(Edge::new(below(8, "t"), buffer));
+        let parent = Internal::new(2, vec![Key::from(&b"m"[..])], vec![low, high]);
+        let above = Arc::new(Edge::new(child(9, Node::Internal(parent)), Vec::new()));
+        let pair = (BlockId::from_raw(7), BlockId::from_raw(8));
+        let limits = Limits { fanout: 16, ..Limits::tiny() };
+        let joined = with_edit(&table, |edit| {
+            join_pair(edit, &above, &Bounds::all(), pair, &limits).is_ok()
+        });
+        assert_eq!(joined, is_joined);
+    }
 }
