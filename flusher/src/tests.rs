@@ -313,7 +313,7 @@ fn a_flush_leaves_what_came_after_it_had_begun() {
     let made = with_edit(&table, |edit| {
         hand_down(edit, &after, &Bounds::all(), &taken, std::slice::from_ref(&old))
     });
-    let made = made.ok().expect("the edge has what was taken");
+    let made = made.expect("the edge has what was taken");
     let [edge] = &made.edges[..] else { panic!("one edge for one") };
     assert!(Arc::ptr_eq(&edge.buffer()[0], &new) && edge.buffer().len() == 1);
 }

@@ -249,6 +249,39 @@ fn a_log_file_that_is_lost_is_told_though_no_other_knew_it_durable() {
     }
 }
 
+/// A frame behind the damage knows that what it has lost was durable: no shorter log, but an error.
+#[test]
+fn rot_in_a_synced_commit_is_told_by_the_commit_behind_it() {
+    let disk = SimDisk::new(1);
+    let db = open(&disk, &shape()).unwrap();
+    let tree = db.tree("oak").unwrap();
+    tree.insert("key", "value").unwrap();
+    db.sync().unwrap();
+    tree.insert("rotten", "what was synced").unwrap();
+    db.sync().unwrap();
+    tree.insert("last", "knows the one before it durable").unwrap();
+    db.abandon();
+    let place = |needle: &[u8]| {
+        let files = disk.list().unwrap().into_iter().filter(|name| name.starts_with("wal-"));
+        let found = files.filter_map(|name| {
+            let bytes = disk.read_file(&name)?;
+            let at = bytes.windows(needle.len()).position(|window| window == needle)?;
+            Some((name, at as u64))
+        });
+        found.last().unwrap()
+    };
+    let (name, at) = place(b"what was synced");
+    let harmed = disk.kill();
+    harmed.flip(&name, at, 1);
+    let told = open(&harmed, &shape()).map(drop).unwrap_err();
+    assert!(told.is_corruption() && told.to_string().contains(&name), "{told}");
+    let (name, at) = place(b"knows the one");
+    let torn = disk.kill();
+    torn.flip(&name, at, 1);
+    let db = open(&torn, &shape()).unwrap();
+    assert_eq!(db.tree("oak").unwrap().iter().count(), 2, "nobody knew the last one durable");
+}
+
 /// A recovery that is cut off leaves files of a log that it began; the next one is not misled.
 #[test]
 fn files_of_a_recovery_that_was_cut_off_are_not_taken_for_lost_ones() {
