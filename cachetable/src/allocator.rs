@@ -233,6 +233,16 @@ mod tests {
     }
 
     #[test]
+    fn free_extents_that_touch_are_found() {
+        let mut allocator = Allocator::from_used(START, [extent(8, 1)]).unwrap();
+        allocator.remove(extent(2, 6));
+        allocator.insert(extent(2, 3));
+        assert_eq!(allocator.check(), Ok(()));
+        allocator.insert(extent(5, 1));
+        assert_eq!(allocator.check(), Err("free extents neither overlap nor touch"));
+    }
+
+    #[test]
     fn a_free_tail_is_extended() {
         let mut allocator = Allocator::new(START);
         assert_eq!(allocator.allocate(4 * UNIT), extent(2, 4));

@@ -22,6 +22,10 @@ enum Step {
     Enter,
     /// A job writes a segment before it enters.
     EnterWritten(u8),
+    /// The same, and the log names what was written.
+    EnterLogged(u8),
+    /// The n-th segment of the view comes to lie in a leaf.
+    Settle(u8),
     /// The n-th segment of the view leaves it.
     Leave(u8),
     /// Somebody writes the n-th unwritten segment that he once saw, whatever became of it.
@@ -41,6 +45,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => Just(Step::Enter),
         2 => any::<u8>().prop_map(Step::EnterWritten),
+        1 => any::<u8>().prop_map(Step::EnterLogged),
+        1 => any::<u8>().prop_map(Step::Settle),
         4 => any::<u8>().prop_map(Step::Leave),
         4 => any::<(u8, u8)>().prop_map(|(which, size)| Step::Write(which, size)),
         2 => Just(Step::Hold),
@@ -72,12 +78,17 @@ struct World {
     ledger: Ledger,
     view: Vec<Arc<Segment>>,
     token: Arc<ViewToken>,
-    /// Older views: their tokens, and the extents that they can read.
-    readers: Vec<(Arc<ViewToken>, BTreeMap<u64, u64>)>,
+    /// Older views: their tokens, and the segments that they can read.
+    readers: Vec<(Arc<ViewToken>, Vec<Arc<Segment>>)>,
     seen: Vec<Arc<Segment>>,
     list: Option<CutList>,
     /// What recovery would need: the extents of the last checkpoint.
     durable: BTreeMap<u64, u64>,
+    /// What the log names, and in which file.
+    logged: Vec<(Extent, GenerationId)>,
+    /// The log file of now, and the first one that the checkpoint in progress needs.
+    generation: GenerationId,
+    first: GenerationId,
 }
 
 impl World {
@@ -94,7 +105,9 @@ impl World {
         });
         let token = ledger.publish(Change::default());
         let (view, readers, seen) = (Vec::new(), Vec::new(), Vec::new());
-        World { ledger, view, token, readers, seen, list: None, durable: BTreeMap::new() }
+        let (durable, logged) = (BTreeMap::new(), Vec::new());
+        let (generation, first) = (GenerationId::ZERO, GenerationId::ZERO);
+        World { ledger, view, token, readers, seen, list: None, durable, logged, generation, first }
     }
 
     fn write(&mut self, segment: &Arc<Segment>, size: u8) {
@@ -112,19 +125,19 @@ impl World {
     /// Reserves an extent and checks that nobody can reach it.
     fn take(&mut self, size: u8) -> Extent {
         let extent = self.ledger.reserve(u64::from(size) * 1000 + 1).unwrap();
-        let readers = self.readers.iter().map(|(_, extents)| extents);
-        for extents in readers.chain([&self.durable, &self.reachable()]) {
-            for (offset, bytes) in extents {
-                let apart = *offset >= extent.end() || offset + bytes <= extent.offset;
-                assert!(apart, "an extent that can be reached was handed out again");
-            }
+        let mut reached = self.reachable();
+        reached.extend(&self.durable);
+        reached.extend(self.readers.iter().flat_map(|(_, segments)| extents(segments)));
+        reached.extend(self.logged.iter().map(|(named, _)| (named.offset, named.bytes)));
+        for (offset, bytes) in reached {
+            let apart = offset >= extent.end() || offset + bytes <= extent.offset;
+            assert!(apart, "an extent that can be reached was handed out again");
         }
         extent
     }
 
     fn reachable(&self) -> BTreeMap<u64, u64> {
-        let places = self.view.iter().filter_map(|segment| segment.place());
-        places.map(|place| (place.extent.offset, place.extent.bytes)).collect()
+        extents(&self.view).collect()
     }
 
     fn publish(&mut self, change: Change) {
@@ -151,13 +164,18 @@ impl World {
                 self.enter(segment);
             }
             Step::EnterWritten(size) => {
-                let segment = segment(self.ledger.name_segment());
-                let place = place(self.take(size));
-                let part = segment.resident().unwrap();
-                let pages = part.slots().iter().filter_map(PageSlot::page).collect();
-                let part = ResidentSegment::with_pages(part.meta().clone(), pages, Vec::new());
-                segment.set_written(place, part);
-                self.enter(segment);
+                let extent = self.take(size);
+                self.enter_written(extent);
+            }
+            Step::EnterLogged(size) => {
+                let extent = self.take(size);
+                self.ledger.name_in_log(&[extent], self.generation);
+                self.logged.push((extent, self.generation));
+                self.enter_written(extent);
+            }
+            Step::Settle(which) if !self.view.is_empty() => {
+                let segment = self.view[usize::from(which) % self.view.len()].clone();
+                self.publish(Change { leaf_segments: vec![segment], ..Change::default() });
             }
             Step::Leave(which) if !self.view.is_empty() => {
                 let segment = self.view.remove(usize::from(which) % self.view.len());
@@ -167,17 +185,22 @@ impl World {
                 let segment = self.seen[usize::from(which) % self.seen.len()].clone();
                 self.write(&segment, size);
             }
-            Step::Hold => self.readers.push((self.token.clone(), self.reachable())),
+            Step::Hold => self.readers.push((self.token.clone(), self.view.clone())),
             Step::LetGo(which) if !self.readers.is_empty() => {
                 self.readers.remove(usize::from(which) % self.readers.len());
                 self.ledger.reclaim();
             }
-            Step::Cut if self.list.is_none() => self.list = Some(self.ledger.cut()),
+            Step::Cut if self.list.is_none() => {
+                self.generation = self.generation.next();
+                self.first = self.generation;
+                self.list = Some(self.ledger.cut());
+            }
             Step::Done => {
                 if self.finish_writing().is_some() {
                     let (used, _) = self.ledger.captured();
                     self.durable = used.iter().map(|(offset, bytes)| (*offset, *bytes)).collect();
-                    self.ledger.checkpoint_done(GenerationId::ZERO);
+                    self.ledger.checkpoint_done(self.first);
+                    self.logged.retain(|(_, generation)| *generation >= self.first);
                 }
             }
             Step::Abandon => {
@@ -189,8 +212,17 @@ impl World {
                 let extent = self.take(size);
                 self.ledger.give_back(extent);
             }
-            Step::Leave(_) | Step::Write(..) | Step::LetGo(_) | Step::Cut => {}
+            Step::Leave(_) | Step::Settle(_) | Step::Write(..) | Step::LetGo(_) | Step::Cut => {}
         }
+    }
+
+    fn enter_written(&mut self, extent: Extent) {
+        let segment = segment(self.ledger.name_segment());
+        let part = segment.resident().unwrap();
+        let pages = part.slots().iter().filter_map(PageSlot::page).collect();
+        let part = ResidentSegment::with_pages(part.meta().clone(), pages, Vec::new());
+        segment.set_written(place(extent), part);
+        self.enter(segment);
     }
 
     fn enter(&mut self, segment: Arc<Segment>) {
@@ -198,6 +230,11 @@ impl World {
         self.view.push(segment.clone());
         self.publish(Change { buffer_segments: vec![segment], ..Change::default() });
     }
+}
+
+fn extents(segments: &[Arc<Segment>]) -> impl Iterator<Item = (u64, u64)> + '_ {
+    let places = segments.iter().filter_map(|segment| segment.place());
+    places.map(|place| (place.extent.offset, place.extent.bytes))
 }
 
 fn place(extent: Extent) -> SegmentPlace {
@@ -212,7 +249,12 @@ proptest! {
         let mut world = World::new();
         for step in &steps {
             world.step(step);
-            prop_assert_eq!(world.ledger.check(&world.reachable()), Ok(()), "after {:?}", step);
+            let (ledger, reachable) = (&world.ledger, world.reachable());
+            prop_assert_eq!(ledger.check(&reachable), Ok(()), "after {:?}", step);
+            prop_assert_eq!(ledger.live_bytes(), reachable.values().sum::<u64>());
+            let unwritten = world.view.iter().filter(|segment| segment.place().is_none()).count();
+            prop_assert_eq!(ledger.unwritten(), unwritten, "after {:?}", step);
+            prop_assert_eq!(ledger.next_to_write().is_some(), unwritten > 0);
         }
         // With no reader, no view content and two checkpoints, everything is free again.
         world.readers.clear();
@@ -229,4 +271,38 @@ proptest! {
         let unused = world.ledger.headroom() - ((1 << 30) - end);
         prop_assert_eq!(end - SLOTS_BYTES - unused, kept);
     }
+}
+
+/// What was read names an extent twice: it may be somebody else's by now, so nothing more is
+/// written.
+#[test]
+fn an_extent_that_leaves_twice_ends_all_writing() {
+    let mut world = World::new();
+    world.step(&Step::EnterWritten(1));
+    let segment = world.view[0].clone();
+    let left = || Change { left_segments: vec![segment.clone()], ..Change::default() };
+    world.publish(left());
+    assert!(world.ledger.poison().check().is_ok());
+    world.publish(left());
+    assert!(world.ledger.poison().check().is_err());
+}
+
+/// The check finds what it is there for.
+#[test]
+fn lost_and_twice_owned_space_is_found() {
+    let sound = || {
+        let mut world = World::new();
+        [Step::EnterWritten(1), Step::EnterLogged(1)].iter().for_each(|step| world.step(step));
+        world
+    };
+    let world = sound();
+    assert_eq!(world.ledger.check(&world.reachable()), Ok(()));
+    assert!(world.ledger.check(&BTreeMap::new()).is_err(), "not reached");
+    let mut lost = sound();
+    lost.ledger.used.clear();
+    assert!(lost.ledger.check(&BTreeMap::new()).is_err(), "nobody owns it");
+    let mut twice = sound();
+    let (offset, bytes) = twice.reachable().into_iter().next().unwrap();
+    twice.ledger.allocator.free(Extent { offset, bytes });
+    assert!(twice.ledger.check(&twice.reachable()).is_err(), "used and free");
 }
