@@ -195,6 +195,23 @@ enum Source<'a> {
     Run(RunCursor<'a>),
 }
 
+/// One of two iterators of the same items.
+enum Either<L, R> {
+    Left(L),
+    Right(R),
+}
+
+impl<T, L: Iterator<Item = T>, R: Iterator<Item = T>> Iterator for Either<L, R> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        match self {
+            Either::Left(left) => left.next(),
+            Either::Right(right) => right.next(),
+        }
+    }
+}
+
 impl Source<'_> {
     fn page(&self) -> Option<&Arc<Page>> {
         match self {
@@ -215,11 +232,10 @@ impl Stream for Source<'_> {
     }
 
     fn versions(&self) -> impl Iterator<Item = Version<'_>> {
-        let (memory, run) = match self {
-            Source::Memtable(stream, _) => (Some(stream.versions()), None),
-            Source::Run(cursor) => (None, Some(cursor.versions())),
-        };
-        memory.into_iter().flatten().chain(run.into_iter().flatten())
+        match self {
+            Source::Memtable(stream, _) => Either::Left(stream.versions()),
+            Source::Run(cursor) => Either::Right(cursor.versions()),
+        }
     }
 
     fn advance(&mut self) -> std::result::Result<(), Fault> {
@@ -243,14 +259,15 @@ fn row_of<'m>(
 ) -> Option<Found<'m>> {
     let sight = request.sight;
     let deleted = covers.iter().copied().find(|deleted| sight.sees(*deleted));
-    for source in merge.current() {
+    for (position, source) in merge.current().enumerate() {
         let mut versions = source.versions();
         let Some(version) = versions.find(|version| sight.sees(version.msn)) else { continue };
         if deleted.is_some_and(|deleted| deleted > version.msn) {
             return None;
         }
-        let (page, key) =
-            source.page().zip(source.key()).map_or((None, key), |(page, key)| (Some(page), key));
+        let page = source.page();
+        // The key of the first one is the merge's; a page can be kept for its own alone.
+        let key = if position == 0 { key } else { source.key().unwrap_or(key) };
         return match (version.op, request.wanted) {
             (Op::Delete, _) => None,
             (Op::Put(_) | Op::Merge(_), Wanted::Keys) => {

@@ -46,6 +46,9 @@ struct Position {
     page_index: usize,
     page: Arc<Page>,
     row: usize,
+    /// The rows of the page that lie within the bounds, in the cursor's direction: before this one,
+    /// or, backwards, from it on.
+    limit: usize,
 }
 
 /// A cursor over one run; see the module's head.
@@ -104,7 +107,8 @@ impl<'a> RunCursor<'a> {
             let page_index = segment.meta().directory.find(&from);
             let page = self.load(part, &segment, page_index)?;
             let row = page.search(&from).unwrap_or_else(|next| next);
-            self.position = Some(Position { part, segment, page_index, page, row });
+            let limit = self.limit(part, &page);
+            self.position = Some(Position { part, segment, page_index, page, row, limit });
             if self.settle_forward()? {
                 return Ok(());
             }
@@ -122,13 +126,12 @@ impl<'a> RunCursor<'a> {
     fn settle_forward(&mut self) -> Result<bool, Fault> {
         loop {
             let Some(position) = &self.position else { return Ok(false) };
+            if position.row < position.limit {
+                return Ok(true);
+            }
             if position.row < position.page.rows() {
-                let key = position.page.key(position.row);
-                let inside = self.is_below_upper(position.part, key);
-                if !inside {
-                    self.position = None;
-                }
-                return Ok(inside);
+                self.position = None;
+                return Ok(false);
             }
             let (part, next) = (position.part, position.page_index + 1);
             let directory = &position.segment.meta().directory;
@@ -138,7 +141,8 @@ impl<'a> RunCursor<'a> {
             }
             let segment = position.segment.clone();
             let page = self.load(part, &segment, next)?;
-            self.position = Some(Position { part, segment, page_index: next, page, row: 0 });
+            let (page_index, row, limit) = (next, 0, self.limit(part, &page));
+            self.position = Some(Position { part, segment, page_index, page, row, limit });
         }
     }
 
@@ -146,6 +150,27 @@ impl<'a> RunCursor<'a> {
         let clip = self.reference(part).and_then(|reference| reference.upper.as_ref());
         let below = |upper: &Arc<[u8]>| *key < **upper;
         self.bounds.upper.as_ref().is_none_or(below) && clip.is_none_or(below)
+    }
+
+    /// Where in a page of reference `part` the bounds end, in the cursor's direction. Most pages lie
+    /// wholly within them, which one comparison tells.
+    fn limit(&self, part: usize, page: &Page) -> usize {
+        let at = |key: &Arc<[u8]>| page.search(key).unwrap_or_else(|next| next);
+        let reference = self.reference(part);
+        match self.direction {
+            Direction::Forward => {
+                let clip = reference.and_then(|reference| reference.upper.as_ref());
+                let uppers = self.bounds.upper.iter().chain(clip);
+                let cutting = uppers.filter(|upper| ***upper <= *page.last_key());
+                cutting.map(at).min().unwrap_or(page.rows())
+            }
+            Direction::Backward => {
+                let clip = reference.and_then(|reference| reference.lower.as_ref());
+                let lowers = [&self.bounds.lower].into_iter().chain(clip);
+                let cutting = lowers.filter(|lower| ***lower > *page.first_key());
+                cutting.map(at).max().unwrap_or(0)
+            }
+        }
     }
 
     fn seek_last(&mut self) -> Result<(), Fault> {
@@ -176,7 +201,8 @@ impl<'a> RunCursor<'a> {
             let page = self.load(part, &segment, page_index)?;
             let end =
                 upper.map_or(page.rows(), |upper| page.search(&upper).unwrap_or_else(|at| at));
-            self.position = Some(Position { part, segment, page_index, page, row: end });
+            let (row, limit) = (end, self.limit(part, &page));
+            self.position = Some(Position { part, segment, page_index, page, row, limit });
             if self.step_back()? {
                 return Ok(());
             }
@@ -189,15 +215,13 @@ impl<'a> RunCursor<'a> {
     fn step_back(&mut self) -> Result<bool, Fault> {
         loop {
             let Some(position) = &mut self.position else { return Ok(false) };
-            if let Some(row) = position.row.checked_sub(1) {
-                position.row = row;
-                let (part, key) = (position.part, position.page.key(row));
-                let clip = self.run.segments().get(part).and_then(|part| part.lower.as_ref());
-                let inside = *self.bounds.lower <= *key && clip.is_none_or(|lower| **lower <= *key);
-                if !inside {
-                    self.position = None;
-                }
-                return Ok(inside);
+            if position.row > position.limit {
+                position.row -= 1;
+                return Ok(true);
+            }
+            if position.row > 0 {
+                self.position = None;
+                return Ok(false);
             }
             let Some(previous) = position.page_index.checked_sub(1) else {
                 self.position = None;
@@ -205,8 +229,8 @@ impl<'a> RunCursor<'a> {
             };
             let (part, segment) = (position.part, position.segment.clone());
             let page = self.load(part, &segment, previous)?;
-            let row = page.rows();
-            self.position = Some(Position { part, segment, page_index: previous, page, row });
+            let (page_index, row, limit) = (previous, page.rows(), self.limit(part, &page));
+            self.position = Some(Position { part, segment, page_index, page, row, limit });
         }
     }
 

@@ -128,7 +128,17 @@ impl<'a> Decoder<'a> {
     }
 
     /// A varint in its shortest form.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, Corruption> {
+        // Most numbers are small: counts, lengths of keys.
+        if let Some(byte) = self.bytes.get(self.position).filter(|byte| **byte < 0x80) {
+            self.position += 1;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Corruption> {
         let mut value = 0u64;
         let mut shift = 0;
         loop {

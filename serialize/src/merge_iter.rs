@@ -10,6 +10,8 @@
 //! everything in a later one (order rules 1 and 2), so the versions of a key follow by going
 //! through the streams in order.
 
+use std::cmp::Ordering;
+
 use crate::Version;
 
 /// Sorted messages: at most one entry a key, each with its versions newest first.
@@ -39,19 +41,33 @@ pub enum Direction {
     Backward,
 }
 
+impl Direction {
+    /// Which of two keys comes first.
+    fn compare(self, left: &[u8], right: &[u8]) -> Ordering {
+        match self {
+            Direction::Forward => left.cmp(right),
+            Direction::Backward => right.cmp(left),
+        }
+    }
+}
+
 /// The streams merged: a stream of all keys with all versions.
 #[derive(Debug)]
 pub struct Merge<S> {
     streams: Vec<S>,
     /// The streams that stand at the smallest key (the largest, backwards), newest first.
     current: Vec<usize>,
+    /// Of the others, one that comes next: until its key a single stream needs no comparison with
+    /// the rest.
+    rival: Option<usize>,
     direction: Direction,
 }
 
 impl<S: Stream> Merge<S> {
     /// Merges `streams`, newest first; each stands at its first entry.
     pub fn new(streams: Vec<S>, direction: Direction) -> Merge<S> {
-        let mut merge = Merge { current: Vec::with_capacity(streams.len()), streams, direction };
+        let current = Vec::with_capacity(streams.len());
+        let mut merge = Merge { streams, current, rival: None, direction };
         merge.gather();
         merge
     }
@@ -80,32 +96,46 @@ impl<S: Stream> Merge<S> {
                 stream.advance()?;
             }
         }
-        self.gather();
+        if !self.is_ahead() {
+            self.gather();
+        }
         Ok(())
     }
 
-    /// Finds the streams that stand at the next key. Linear in the number of streams, which the
-    /// limits on runs keep small; a heap would pay only beyond about sixteen.
-    fn gather(&mut self) {
-        self.current.clear();
-        let mut best: Option<&[u8]> = None;
-        for (index, stream) in self.streams.iter().enumerate() {
-            let Some(key) = stream.key() else { continue };
-            let order = best.map_or(std::cmp::Ordering::Less, |best| self.compare(key, best));
-            if order.is_lt() {
-                best = Some(key);
-                self.current.clear();
-            }
-            if order.is_le() {
-                self.current.push(index);
-            }
+    /// Whether a single stream was at the last key, and is at the next one, too.
+    fn is_ahead(&self) -> bool {
+        let [single] = self.current[..] else { return false };
+        let key = |index: usize| self.streams.get(index).and_then(Stream::key);
+        match (key(single), self.rival.and_then(key)) {
+            (Some(key), Some(rival)) => self.direction.compare(key, rival).is_lt(),
+            (Some(_), None) => true,
+            (None, _) => false,
         }
     }
 
-    fn compare(&self, left: &[u8], right: &[u8]) -> std::cmp::Ordering {
-        match self.direction {
-            Direction::Forward => left.cmp(right),
-            Direction::Backward => right.cmp(left),
+    /// Finds the streams that stand at the next key, and their rival. Linear in the number of
+    /// streams, which the limits on runs keep small; a heap would pay only beyond about sixteen.
+    fn gather(&mut self) {
+        let Merge { streams, current, rival, direction } = self;
+        let (mut best, mut second): (Option<&[u8]>, Option<&[u8]>) = (None, None);
+        current.clear();
+        *rival = None;
+        for (index, stream) in streams.iter().enumerate() {
+            let Some(key) = stream.key() else { continue };
+            match best.map_or(Ordering::Less, |best| direction.compare(key, best)) {
+                Ordering::Less => {
+                    (*rival, second) = (current.first().copied(), best);
+                    best = Some(key);
+                    current.clear();
+                    current.push(index);
+                }
+                Ordering::Equal => current.push(index),
+                Ordering::Greater => {
+                    if second.is_none_or(|second| direction.compare(key, second).is_lt()) {
+                        (*rival, second) = (Some(index), Some(key));
+                    }
+                }
+            }
         }
     }
 }
