@@ -69,6 +69,9 @@ pub fn live_with(setting: &Setting, mut random: Random) -> Lived {
         disk.ignore_syncs();
     }
     let mut history = History::settled(World::default());
+    if setting.nature == Nature::Lying {
+        history = history.on_a_lying_disk();
+    }
     let mut digest = Xxh3::new();
     for era in 0..setting.eras {
         let end = if era + 1 == setting.eras { End::Close } else { End::Crash };

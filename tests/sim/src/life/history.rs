@@ -58,6 +58,9 @@ pub struct History {
     lines: Vec<Line>,
     ever: Arc<HashSet<u64>>,
     is_in_doubt: bool,
+    /// Where the disk may lose the newest superblock: how many lines begin before the checkpoint
+    /// that recovery then finds.
+    older: Option<usize>,
 }
 
 impl History {
@@ -65,13 +68,21 @@ impl History {
     pub fn settled(world: World) -> History {
         let ever = Arc::new(HashSet::from([world.digest()]));
         let lines = vec![Line::beginning(0, Arc::new(world))];
-        History { commits: 0, promises: Promises::default(), lines, ever, is_in_doubt: false }
+        let (promises, is_in_doubt) = (Promises::default(), false);
+        History { commits: 0, promises, lines, ever, is_in_doubt, older: None }
+    }
+
+    /// The same on a disk that may lose the newest superblock, and with it the last checkpoint.
+    #[must_use]
+    pub fn on_a_lying_disk(self) -> History {
+        History { older: Some(0), ..self }
     }
 
     /// The same from here on, with what there ever was before.
     #[must_use]
     pub fn resettled(&self, world: World) -> History {
-        let mut history = History { ever: self.ever.clone(), ..History::settled(world) };
+        let (ever, older) = (self.ever.clone(), self.older.map(|_| 0));
+        let mut history = History { ever, older, ..History::settled(world) };
         history.note_world(history.now().digest());
         history
     }
@@ -156,8 +167,15 @@ impl History {
     /// Everything that was acknowledged survives a power cut, logged or not.
     pub fn checkpointed(&mut self) {
         assert!(!self.is_in_doubt, "a checkpoint was taken after a commit of unknown fate");
-        let world = Arc::new(self.now().clone());
-        self.lines = vec![Line::beginning(self.commits, world)];
+        let next = Line::beginning(self.commits, Arc::new(self.now().clone()));
+        match &mut self.older {
+            None => self.lines.clear(),
+            Some(older) => {
+                self.lines.drain(..*older);
+                *older = self.lines.len();
+            }
+        }
+        self.lines.push(next);
         self.synced();
     }
 
@@ -257,6 +275,22 @@ mod tests {
         for keys in [&["a"][..], &["a", "b"], &["a", "d"]] {
             assert!(!may(keys), "{keys:?}");
         }
+    }
+
+    #[test]
+    fn a_lost_superblock_leaves_the_checkpoint_before_and_what_was_logged_since() {
+        let mut history = History::settled(world(&[])).on_a_lying_disk();
+        for key in ["a", "b"] {
+            history.commit(&put(key), Logging::Unlogged);
+            history.acknowledge();
+            history.checkpointed();
+        }
+        history.commit(&put("c"), Logging::Logged);
+        history.acknowledge();
+        let may = |keys: &[&str]| history.judge(world(keys).digest(), Crash::PowerCut).is_some();
+        assert!(may(&["a", "b", "c"]) && may(&["a", "c"]));
+        assert!(!may(&["c"]) && !may(&["b", "c"]));
+        assert!(history.is_now(world(&["a", "b", "c"]).digest()));
     }
 
     #[test]
