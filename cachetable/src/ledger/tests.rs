@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use sapwood_serialize::block_table_image::NodePlace;
+use sapwood_serialize::node::{Edge, Handle, Image, Internal, Node, ResidentNode};
+use sapwood_serialize::run::Run;
 use sapwood_serialize::segment::{Content, Key, PageSlot, Segment, SegmentFacts, SegmentPlace};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
 use sapwood_serialize::{
@@ -28,6 +31,13 @@ enum Step {
     Settle(u8),
     /// The n-th segment of the view leaves it.
     Leave(u8),
+    /// A node enters the view; the n-th one gets a new image, or a new handle with the old one, or
+    /// is removed; somebody writes the n-th node that he once saw.
+    EnterNode,
+    ChangeNode(u8),
+    CopyNode(u8),
+    RemoveNode(u8),
+    WriteNode(u8, u8),
     /// Somebody writes the n-th unwritten segment that he once saw, whatever became of it.
     Write(u8, u8),
     /// A reader keeps the current view; the n-th reader lets go.
@@ -49,6 +59,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<u8>().prop_map(Step::Settle),
         4 => any::<u8>().prop_map(Step::Leave),
         4 => any::<(u8, u8)>().prop_map(|(which, size)| Step::Write(which, size)),
+        2 => Just(Step::EnterNode),
+        2 => any::<u8>().prop_map(Step::ChangeNode),
+        1 => any::<u8>().prop_map(Step::CopyNode),
+        1 => any::<u8>().prop_map(Step::RemoveNode),
+        3 => any::<(u8, u8)>().prop_map(|(which, size)| Step::WriteNode(which, size)),
         2 => Just(Step::Hold),
         2 => any::<u8>().prop_map(Step::LetGo),
         2 => Just(Step::Cut),
@@ -81,6 +96,8 @@ struct World {
     /// Older views: their tokens, and the segments that they can read.
     readers: Vec<(Arc<ViewToken>, Vec<Arc<Segment>>)>,
     seen: Vec<Arc<Segment>>,
+    nodes: Vec<Arc<Handle>>,
+    seen_nodes: Vec<Arc<Handle>>,
     list: Option<CutList>,
     /// What recovery would need: the extents of the last checkpoint.
     durable: BTreeMap<u64, u64>,
@@ -104,10 +121,20 @@ impl World {
             next_segment: SegmentId::from_raw(1),
         });
         let token = ledger.publish(Change::default());
-        let (view, readers, seen) = (Vec::new(), Vec::new(), Vec::new());
-        let (durable, logged) = (BTreeMap::new(), Vec::new());
-        let (generation, first) = (GenerationId::ZERO, GenerationId::ZERO);
-        World { ledger, view, token, readers, seen, list: None, durable, logged, generation, first }
+        World {
+            ledger,
+            view: Vec::new(),
+            token,
+            readers: Vec::new(),
+            seen: Vec::new(),
+            nodes: Vec::new(),
+            seen_nodes: Vec::new(),
+            list: None,
+            durable: BTreeMap::new(),
+            logged: Vec::new(),
+            generation: GenerationId::ZERO,
+            first: GenerationId::ZERO,
+        }
     }
 
     fn write(&mut self, segment: &Arc<Segment>, size: u8) {
@@ -137,7 +164,39 @@ impl World {
     }
 
     fn reachable(&self) -> BTreeMap<u64, u64> {
-        extents(&self.view).collect()
+        let places = self.nodes.iter().filter_map(|node| node.image().place());
+        let nodes = places.map(|place| (place.extent.offset, place.extent.bytes));
+        extents(&self.view).chain(nodes).collect()
+    }
+
+    fn write_node(&mut self, handle: &Arc<Handle>, size: u8) {
+        if handle.image().place().is_none() {
+            let extent = self.take(size);
+            self.ledger.node_written(handle, NodePlace { extent, bytes: 1, checksum: 0 });
+        }
+    }
+
+    /// A node takes the place of the n-th one of the view.
+    fn replace_node(
+        &mut self,
+        which: u8,
+        image: impl Fn(&Handle) -> Arc<Image>,
+    ) -> [Arc<Handle>; 2] {
+        let at = usize::from(which) % self.nodes.len();
+        let new = internal(self.nodes[at].block(), image(&self.nodes[at]));
+        self.seen_nodes.push(new.clone());
+        [std::mem::replace(&mut self.nodes[at], new.clone()), new]
+    }
+
+    /// What the ledger knows of the nodes of the view.
+    fn check_nodes(&mut self) {
+        for node in self.nodes.clone() {
+            if let Some(place) = node.image().place() {
+                assert_eq!(self.ledger.place_of(node.block()), Some(place));
+                let known = self.ledger.handle_of(node.block(), 1).unwrap();
+                assert!(Arc::ptr_eq(&known, &node), "a node of the view has two handles");
+            }
+        }
     }
 
     fn publish(&mut self, change: Change) {
@@ -151,6 +210,13 @@ impl World {
         }
         for segment in &list.segments {
             assert!(segment.place().is_some(), "a captured segment must have been written");
+        }
+        for node in &list.nodes {
+            self.write_node(node, 2);
+        }
+        let (_, table) = self.ledger.captured();
+        for node in &list.nodes {
+            assert_eq!(table.get(&node.block()), node.image().place().as_ref());
         }
         let table = self.take(1);
         self.ledger.own_table(table);
@@ -185,6 +251,33 @@ impl World {
                 let segment = self.seen[usize::from(which) % self.seen.len()].clone();
                 self.write(&segment, size);
             }
+            Step::EnterNode => {
+                let node = internal(self.ledger.name_block(), Arc::default());
+                self.nodes.push(node.clone());
+                self.seen_nodes.push(node.clone());
+                self.publish(Change { nodes: vec![node], ..Change::default() });
+            }
+            Step::ChangeNode(which) if !self.nodes.is_empty() => {
+                let [old, new] = self.replace_node(which, |_| Arc::default());
+                let (nodes, left_nodes, replaced) = (vec![new], vec![old.clone()], vec![old]);
+                self.publish(Change { nodes, left_nodes, replaced, ..Change::default() });
+            }
+            Step::CopyNode(which) if !self.nodes.is_empty() => {
+                let [old, new] = self.replace_node(which, |old| old.image().clone());
+                let (copied_nodes, replaced) = (vec![new], vec![old]);
+                self.publish(Change { copied_nodes, replaced, ..Change::default() });
+            }
+            Step::RemoveNode(which) if !self.nodes.is_empty() => {
+                let node = self.nodes.remove(usize::from(which) % self.nodes.len());
+                let (removed, left_nodes) = (vec![node.block()], vec![node.clone()]);
+                let replaced = vec![node.clone()];
+                self.publish(Change { removed, left_nodes, replaced, ..Change::default() });
+                assert_eq!(self.ledger.place_of(node.block()), None);
+            }
+            Step::WriteNode(which, size) if !self.seen_nodes.is_empty() => {
+                let node = self.seen_nodes[usize::from(which) % self.seen_nodes.len()].clone();
+                self.write_node(&node, size);
+            }
             Step::Hold => self.readers.push((self.token.clone(), self.view.clone())),
             Step::LetGo(which) if !self.readers.is_empty() => {
                 self.readers.remove(usize::from(which) % self.readers.len());
@@ -212,7 +305,7 @@ impl World {
                 let extent = self.take(size);
                 self.ledger.give_back(extent);
             }
-            Step::Leave(_) | Step::Settle(_) | Step::Write(..) | Step::LetGo(_) | Step::Cut => {}
+            _ => {}
         }
     }
 
@@ -230,6 +323,15 @@ impl World {
         self.view.push(segment.clone());
         self.publish(Change { buffer_segments: vec![segment], ..Change::default() });
     }
+}
+
+/// An internal node of one edge.
+fn internal(block: BlockId, image: Arc<Image>) -> Arc<Handle> {
+    let resident = |node| ResidentNode::new(node, Meter::new().charge(1));
+    let leaf = resident(Node::Leaf(Run::default()));
+    let leaf = Arc::new(Handle::resident(BlockId::from_raw(1 << 40), leaf, Arc::default()));
+    let node = Internal::new(1, Vec::new(), vec![Arc::new(Edge::new(leaf, Vec::new()))]);
+    Arc::new(Handle::resident(block, resident(Node::Internal(node)), image))
 }
 
 fn extents(segments: &[Arc<Segment>]) -> impl Iterator<Item = (u64, u64)> + '_ {
@@ -252,15 +354,20 @@ proptest! {
             let (ledger, reachable) = (&world.ledger, world.reachable());
             prop_assert_eq!(ledger.check(&reachable), Ok(()), "after {:?}", step);
             prop_assert_eq!(ledger.live_bytes(), reachable.values().sum::<u64>());
-            let unwritten = world.view.iter().filter(|segment| segment.place().is_none()).count();
-            prop_assert_eq!(ledger.unwritten(), unwritten, "after {:?}", step);
-            prop_assert_eq!(ledger.next_to_write().is_some(), unwritten > 0);
+            let segments = world.view.iter().filter(|segment| segment.place().is_none()).count();
+            let nodes = world.nodes.iter().filter(|node| node.image().place().is_none()).count();
+            prop_assert_eq!(ledger.unwritten(), segments + nodes, "after {:?}", step);
+            prop_assert_eq!(ledger.next_to_write().is_some(), segments > 0);
+            world.check_nodes();
         }
         // With no reader, no view content and two checkpoints, everything is free again.
         world.readers.clear();
         world.step(&Step::Done);
         let left = std::mem::take(&mut world.view);
         world.publish(Change { left_segments: left, ..Change::default() });
+        while !world.nodes.is_empty() {
+            world.step(&Step::RemoveNode(0));
+        }
         for _ in 0..2 {
             world.step(&Step::Cut);
             world.step(&Step::Done);
