@@ -305,7 +305,9 @@ impl World {
                 let extent = self.take(size);
                 self.ledger.give_back(extent);
             }
-            _ => {}
+            Step::Leave(_) | Step::Settle(_) | Step::Write(..) | Step::LetGo(_) | Step::Cut => {}
+            Step::ChangeNode(_) | Step::CopyNode(_) | Step::RemoveNode(_) | Step::WriteNode(..) => {
+            }
         }
     }
 
