@@ -31,13 +31,7 @@ enum Step {
     Settle(u8),
     /// The n-th segment of the view leaves it.
     Leave(u8),
-    /// A node enters the view; the n-th one gets a new image, or a new handle with the old one, or
-    /// is removed; somebody writes the n-th node that he once saw.
-    EnterNode,
-    ChangeNode(u8),
-    CopyNode(u8),
-    RemoveNode(u8),
-    WriteNode(u8, u8),
+    Node(NodeStep),
     /// Somebody writes the n-th unwritten segment that he once saw, whatever became of it.
     Write(u8, u8),
     /// A reader keeps the current view; the n-th reader lets go.
@@ -51,6 +45,28 @@ enum Step {
     Waste(u8),
 }
 
+/// What can happen to nodes.
+#[derive(Clone, Debug)]
+enum NodeStep {
+    Enter,
+    /// The n-th node of the view gets a new image, or a new handle with the old one.
+    Change(u8),
+    Copy(u8),
+    Remove(u8),
+    /// Somebody writes the n-th unwritten node that he once saw.
+    Write(u8, u8),
+}
+
+fn node_steps() -> impl Strategy<Value = NodeStep> {
+    prop_oneof![
+        2 => Just(NodeStep::Enter),
+        2 => any::<u8>().prop_map(NodeStep::Change),
+        1 => any::<u8>().prop_map(NodeStep::Copy),
+        1 => any::<u8>().prop_map(NodeStep::Remove),
+        3 => any::<(u8, u8)>().prop_map(|(which, size)| NodeStep::Write(which, size)),
+    ]
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => Just(Step::Enter),
@@ -59,11 +75,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<u8>().prop_map(Step::Settle),
         4 => any::<u8>().prop_map(Step::Leave),
         4 => any::<(u8, u8)>().prop_map(|(which, size)| Step::Write(which, size)),
-        2 => Just(Step::EnterNode),
-        2 => any::<u8>().prop_map(Step::ChangeNode),
-        1 => any::<u8>().prop_map(Step::CopyNode),
-        1 => any::<u8>().prop_map(Step::RemoveNode),
-        3 => any::<(u8, u8)>().prop_map(|(which, size)| Step::WriteNode(which, size)),
+        9 => node_steps().prop_map(Step::Node),
         2 => Just(Step::Hold),
         2 => any::<u8>().prop_map(Step::LetGo),
         2 => Just(Step::Cut),
@@ -251,33 +263,7 @@ impl World {
                 let segment = self.seen[usize::from(which) % self.seen.len()].clone();
                 self.write(&segment, size);
             }
-            Step::EnterNode => {
-                let node = internal(self.ledger.name_block(), Arc::default());
-                self.nodes.push(node.clone());
-                self.seen_nodes.push(node.clone());
-                self.publish(Change { nodes: vec![node], ..Change::default() });
-            }
-            Step::ChangeNode(which) if !self.nodes.is_empty() => {
-                let [old, new] = self.replace_node(which, |_| Arc::default());
-                let (nodes, left_nodes, replaced) = (vec![new], vec![old.clone()], vec![old]);
-                self.publish(Change { nodes, left_nodes, replaced, ..Change::default() });
-            }
-            Step::CopyNode(which) if !self.nodes.is_empty() => {
-                let [old, new] = self.replace_node(which, |old| old.image().clone());
-                let (copied_nodes, replaced) = (vec![new], vec![old]);
-                self.publish(Change { copied_nodes, replaced, ..Change::default() });
-            }
-            Step::RemoveNode(which) if !self.nodes.is_empty() => {
-                let node = self.nodes.remove(usize::from(which) % self.nodes.len());
-                let (removed, left_nodes) = (vec![node.block()], vec![node.clone()]);
-                let replaced = vec![node.clone()];
-                self.publish(Change { removed, left_nodes, replaced, ..Change::default() });
-                assert_eq!(self.ledger.place_of(node.block()), None);
-            }
-            Step::WriteNode(which, size) if !self.seen_nodes.is_empty() => {
-                let node = self.seen_nodes[usize::from(which) % self.seen_nodes.len()].clone();
-                self.write_node(&node, size);
-            }
+            Step::Node(ref step) => self.step_node(step),
             Step::Hold => self.readers.push((self.token.clone(), self.view.clone())),
             Step::LetGo(which) if !self.readers.is_empty() => {
                 self.readers.remove(usize::from(which) % self.readers.len());
@@ -306,7 +292,39 @@ impl World {
                 self.ledger.give_back(extent);
             }
             Step::Leave(_) | Step::Settle(_) | Step::Write(..) | Step::LetGo(_) | Step::Cut => {}
-            Step::ChangeNode(_) | Step::CopyNode(_) | Step::RemoveNode(_) | Step::WriteNode(..) => {
+        }
+    }
+
+    fn step_node(&mut self, step: &NodeStep) {
+        match *step {
+            NodeStep::Enter => {
+                let node = internal(self.ledger.name_block(), Arc::default());
+                self.nodes.push(node.clone());
+                self.seen_nodes.push(node.clone());
+                self.publish(Change { nodes: vec![node], ..Change::default() });
+            }
+            NodeStep::Change(which) if !self.nodes.is_empty() => {
+                let [old, new] = self.replace_node(which, |_| Arc::default());
+                let (nodes, left_nodes, replaced) = (vec![new], vec![old.clone()], vec![old]);
+                self.publish(Change { nodes, left_nodes, replaced, ..Change::default() });
+            }
+            NodeStep::Copy(which) if !self.nodes.is_empty() => {
+                let [old, new] = self.replace_node(which, |old| old.image().clone());
+                let (copied_nodes, replaced) = (vec![new], vec![old]);
+                self.publish(Change { copied_nodes, replaced, ..Change::default() });
+            }
+            NodeStep::Remove(which) if !self.nodes.is_empty() => {
+                let node = self.nodes.remove(usize::from(which) % self.nodes.len());
+                let (removed, left_nodes) = (vec![node.block()], vec![node.clone()]);
+                let replaced = vec![node.clone()];
+                self.publish(Change { removed, left_nodes, replaced, ..Change::default() });
+                assert_eq!(self.ledger.place_of(node.block()), None);
+            }
+            NodeStep::Write(which, size) if !self.seen_nodes.is_empty() => {
+                let node = self.seen_nodes[usize::from(which) % self.seen_nodes.len()].clone();
+                self.write_node(&node, size);
+            }
+            NodeStep::Change(_) | NodeStep::Copy(_) | NodeStep::Remove(_) | NodeStep::Write(..) => {
             }
         }
     }
@@ -368,7 +386,7 @@ proptest! {
         let left = std::mem::take(&mut world.view);
         world.publish(Change { left_segments: left, ..Change::default() });
         while !world.nodes.is_empty() {
-            world.step(&Step::RemoveNode(0));
+            world.step_node(&NodeStep::Remove(0));
         }
         for _ in 0..2 {
             world.step(&Step::Cut);
