@@ -10,6 +10,8 @@
 //! whose header cannot be read, while there is a later one, was lost by the disk.
 
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use sapwood_serialize::GenerationId;

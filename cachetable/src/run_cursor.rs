@@ -152,8 +152,8 @@ impl<'a> RunCursor<'a> {
         self.bounds.upper.as_ref().is_none_or(below) && clip.is_none_or(below)
     }
 
-    /// Where in a page of reference `part` the bounds end, in the cursor's direction. Most pages lie
-    /// wholly within them, which one comparison tells.
+    /// Where in a page of reference `part` the bounds end, in the cursor's direction. Most pages
+    /// lie wholly within them, which one comparison tells.
     fn limit(&self, part: usize, page: &Page) -> usize {
         let at = |key: &Arc<[u8]>| page.search(key).unwrap_or_else(|next| next);
         let reference = self.reference(part);

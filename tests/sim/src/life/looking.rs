@@ -192,8 +192,8 @@ impl Player<'_> {
         if setting.nature == Nature::Lying { self.find_again() } else { Ok(()) }
     }
 
-    /// A disk that loses the newest superblock has the checkpoint before it to show: an older state,
-    /// which nothing tells from the newest.
+    /// A disk that loses the newest superblock has the checkpoint before it to show: an older
+    /// state, which nothing tells from the newest.
     fn find_again(&mut self) -> Result<()> {
         let way = Way::draw(&mut self.random);
         let found = reading::digest(self.db(), &self.all(), way)?;

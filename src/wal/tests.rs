@@ -1,0 +1,293 @@
+//! Logs made by hand: what is read back, where a log may end, and what was lost by the disk.
+
+use std::sync::Arc;
+
+use sapwood_cachetable::block_file::BlockFile;
+use sapwood_cachetable::budget::Budget;
+use sapwood_cachetable::storage::MemoryStorage;
+use sapwood_cachetable::{Cachetable, Fault};
+use sapwood_serialize::superblock::{Session, Superblock};
+use sapwood_serialize::{
+    DatabaseId, Epoch, FrameHead, FrameKind, GenerationId, Lsn, Msn, Storage, WAL_HEADER_BYTES,
+    WalHeader, begin_frame, finish_frame,
+};
+
+use super::{Log, LogStart, ReadLog, file_name, generation_of, read_log, read_log_so_far};
+
+const DATABASE: DatabaseId = DatabaseId::from_bytes(*b"0123456789abcdef");
+const STRANGER: DatabaseId = DatabaseId::from_bytes(*b"another database");
+const EPOCH: Epoch = Epoch::from_raw(5);
+
+/// A log of two frames in each of three files, each of which knows all before it durable.
+struct Written {
+    storage: MemoryStorage,
+    superblock: Superblock,
+    files: Vec<Vec<u8>>,
+    /// Where the frames of each file start.
+    frames: Vec<[usize; 2]>,
+}
+
+fn superblock() -> Superblock {
+    let block_file = BlockFile::create(&MemoryStorage::new()).unwrap();
+    let first_generation = GenerationId::from_raw(1);
+    Superblock {
+        database: DATABASE,
+        epoch: EPOCH,
+        first_generation,
+        durable: Lsn::ZERO,
+        session: Session::Open,
+        ..block_file.superblock
+    }
+}
+
+fn frame(file: &mut Vec<u8>, base: Lsn, durable: Lsn) -> usize {
+    let start = file.len();
+    let (lsn, first_msn) = (base.plus(start as u64), Msn::from_raw(1));
+    let head = FrameHead { kind: FrameKind::Group, lsn, epoch: EPOCH, durable, first_msn };
+    begin_frame(file);
+    file.extend_from_slice(b"payload");
+    finish_frame(DATABASE, &head, file, start);
+    start
+}
+
+/// What frames and headers say of what is durable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    /// All before it was.
+    All,
+    /// Nothing is told.
+    Nothing,
+    /// Headers tell, frames do not.
+    Headers,
+}
+
+impl Written {
+    fn new(telling: Telling) -> Written {
+        let (mut files, mut frames, mut base) = (Vec::new(), Vec::new(), Lsn::ZERO);
+        let told = |by: bool, lsn: Lsn| if by { lsn } else { Lsn::ZERO };
+        for generation in 1..=3 {
+            let durable = told(telling != Telling::Nothing, base);
+            let generation = GenerationId::from_raw(generation);
+            let header = WalHeader { database: DATABASE, generation, epoch: EPOCH, base, durable };
+            let mut file = header.encode();
+            let mut append = || {
+                let lsn = base.plus(file.len() as u64);
+                frame(&mut file, base, told(telling == Telling::All, lsn))
+            };
+            frames.push([append(), append()]);
+            base = base.plus(file.len() as u64);
+            files.push(file);
+        }
+        let written =
+            Written { storage: MemoryStorage::new(), superblock: superblock(), files, frames };
+        (1..=3).for_each(|number| written.put(number, |_| {}));
+        written
+    }
+
+    /// Writes the file of this generation, changed.
+    fn put(&self, generation: u64, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = self.files[usize::try_from(generation).unwrap() - 1].clone();
+        change(&mut bytes);
+        let name = file_name(GenerationId::from_raw(generation));
+        let _ = self.storage.remove(&name);
+        self.storage.create(&name).unwrap().write_at(&bytes, 0).unwrap();
+    }
+
+    fn remove(&self, generation: u64) {
+        self.storage.remove(&file_name(GenerationId::from_raw(generation))).unwrap();
+    }
+
+    fn read(&self) -> Result<ReadLog, Fault> {
+        read_log(&self.storage, &self.superblock)
+    }
+
+    /// How many files are believed, or the rule that was broken.
+    fn outcome(&self) -> Result<usize, &'static str> {
+        match self.read() {
+            Ok(log) => Ok(log.files.len()),
+            Err(Fault::Corrupt(broken)) => Err(broken.rule),
+            Err(fault) => panic!("{fault}"),
+        }
+    }
+}
+
+#[test]
+fn a_whole_log_is_read_to_its_end() {
+    let written = Written::new(Telling::All);
+    let log = written.read().unwrap();
+    let bytes: Vec<u64> = log.files.iter().map(super::ReadFile::bytes).collect();
+    let expected: Vec<u64> = written.files.iter().map(|file| file.len() as u64).collect();
+    assert_eq!(bytes, expected);
+    assert_eq!(log.end, Lsn::from_raw(expected.iter().sum()));
+    assert!(log.files.iter().all(super::ReadFile::has_groups));
+}
+
+#[test]
+fn a_log_without_its_newest_file_ends_before_it() {
+    let written = Written::new(Telling::Nothing);
+    written.remove(3);
+    assert_eq!(written.outcome(), Ok(2));
+    written.remove(2);
+    assert_eq!(written.outcome(), Ok(1));
+}
+
+#[test]
+fn a_file_that_is_missing_before_a_later_one_was_lost() {
+    let written = Written::new(Telling::Nothing);
+    written.remove(2);
+    assert_eq!(written.outcome(), Err("it is missing, though there is a later one"));
+    let written = Written::new(Telling::Nothing);
+    [1, 2, 3].into_iter().for_each(|generation| written.remove(generation));
+    assert!(written.outcome().is_err(), "a database that was not closed has a log");
+}
+
+#[test]
+fn a_header_that_is_damaged_is_a_torn_end_in_the_newest_file_alone() {
+    for telling in [Telling::Nothing, Telling::All] {
+        let written = Written::new(telling);
+        written.put(3, |file| file[20] ^= 1);
+        // Frames that know what is before them durable need the header durable, too.
+        assert_eq!(written.outcome().ok(), (telling == Telling::Nothing).then_some(2));
+        let written = Written::new(telling);
+        written.put(2, |file| file[20] ^= 1);
+        assert_eq!(written.outcome(), Err("its checksum differs"));
+    }
+}
+
+#[test]
+fn a_bad_frame_is_a_torn_end_unless_somebody_knew_it_durable() {
+    let harmed = |telling, number: usize, which: usize| {
+        let written = Written::new(telling);
+        let at = written.frames[number - 1][which] + 50;
+        written.put(number as u64, |file| file[at] ^= 1);
+        written.outcome()
+    };
+    assert_eq!(harmed(Telling::Nothing, 3, 0), Ok(3), "torn");
+    assert_eq!(harmed(Telling::All, 3, 1), Ok(3), "nobody knew the last one durable");
+    assert_eq!(harmed(Telling::All, 3, 0), Err("its checksum differs"), "the next frame knew");
+    assert_eq!(harmed(Telling::Headers, 2, 1), Err("its checksum differs"), "the next file knew");
+    assert_eq!(harmed(Telling::All, 2, 1), Err("its checksum differs"), "a later file knew");
+    assert_eq!(harmed(Telling::Nothing, 1, 0), Ok(1), "what is behind a tear is not believed");
+}
+
+#[test]
+fn a_later_file_alone_may_know_what_was_durable() {
+    let written = Written::new(Telling::All);
+    let at = written.frames[0][1] + 50;
+    written.put(1, |file| file[at] ^= 1);
+    // Headers that know nothing leave it to the frames of the files behind the tear.
+    for generation in [2, 3] {
+        written.put(generation, |file| {
+            let header = WalHeader::decode(file).unwrap();
+            let header = WalHeader { durable: Lsn::ZERO, ..header };
+            file[..WAL_HEADER_BYTES].copy_from_slice(&header.encode());
+        });
+    }
+    assert_eq!(written.outcome(), Err("its checksum differs"));
+}
+
+#[test]
+fn what_the_superblock_knew_durable_must_be_there() {
+    let mut written = Written::new(Telling::Nothing);
+    written.remove(3);
+    let end = written.read().unwrap().end;
+    written.superblock.durable = end;
+    assert_eq!(written.outcome(), Ok(2));
+    written.superblock.durable = end.plus(1);
+    assert_eq!(written.outcome(), Err("it ends before what was durable"));
+}
+
+#[test]
+fn strange_files_are_refused() {
+    let with_header = |change: fn(&mut WalHeader)| {
+        let written = Written::new(Telling::Nothing);
+        written.put(2, |file| {
+            let mut header = WalHeader::decode(file).unwrap();
+            change(&mut header);
+            file[..WAL_HEADER_BYTES].copy_from_slice(&header.encode());
+        });
+        written.outcome()
+    };
+    let stranger = with_header(|header| header.database = STRANGER);
+    assert_eq!(stranger, Err("it belongs to another database"));
+    let renamed = with_header(|header| header.generation = GenerationId::from_raw(7));
+    assert_eq!(renamed, Err("its name is not its generation's"));
+    // Its frames are of the epoch of before, so that nothing in it is readable.
+    assert_eq!(with_header(|header| header.epoch = EPOCH.next()), Ok(1));
+    assert_eq!(with_header(|header| header.base = Lsn::from_raw(8)), Ok(1), "it goes on elsewhere");
+}
+
+#[test]
+fn a_log_that_is_newer_than_the_superblock_is_refused() {
+    let mut written = Written::new(Telling::Nothing);
+    written.superblock.epoch = Epoch::from_raw(EPOCH.to_raw() - 1);
+    let rule = "the superblock is older than the log; a checkpoint was lost";
+    assert_eq!(written.outcome(), Err(rule));
+}
+
+#[test]
+fn as_much_as_can_be_read_comes_with_what_is_wrong() {
+    let written = Written::new(Telling::Nothing);
+    let (log, loss) = read_log_so_far(&written.storage, &written.superblock).unwrap();
+    assert_eq!((log.files.len(), loss), (3, None));
+    written.put(2, |file| {
+        let header = WalHeader { database: STRANGER, ..WalHeader::decode(file).unwrap() };
+        file[..WAL_HEADER_BYTES].copy_from_slice(&header.encode());
+    });
+    let (log, loss) = read_log_so_far(&written.storage, &written.superblock).unwrap();
+    assert_eq!(log.files.len(), 1, "what is behind it is not believed");
+    assert_eq!(loss.unwrap().rule, "it belongs to another database");
+}
+
+/// A log in memory that can be written to.
+fn begun() -> (Arc<Cachetable>, Log) {
+    let storage = MemoryStorage::new();
+    let block_file = BlockFile::create(&storage).unwrap();
+    let opened = block_file.tables(Vec::new()).unwrap();
+    let (file, database) = (block_file.file, block_file.superblock.database);
+    let (storage, budget): (Arc<dyn Storage>, _) = (Arc::new(storage), Budget { total: 1 << 26 });
+    let table = Arc::new(Cachetable::new(storage, file, database, budget, None, opened));
+    let start =
+        LogStart { generation: GenerationId::from_raw(1), epoch: EPOCH, base: Lsn::from_raw(800) };
+    let log = Log::create(table.clone(), start).unwrap();
+    (table, log)
+}
+
+fn append(log: &Log, kind: FrameKind) -> Lsn {
+    let mut bytes = Vec::new();
+    begin_frame(&mut bytes);
+    log.make_room(bytes.len() as u64).unwrap();
+    log.append(kind, Msn::from_raw(1), &mut bytes).unwrap()
+}
+
+#[test]
+fn a_mark_is_wanted_once_for_what_was_synced() {
+    let (_table, log) = begun();
+    let end = append(&log, FrameKind::Group);
+    assert!(!log.wants_mark(), "it is not durable yet");
+    let syncs = log.syncs.get();
+    log.sync_to(end).unwrap();
+    assert_eq!((log.durable(), log.syncs.get()), (end, syncs + 1));
+    assert!(log.wants_mark());
+    append(&log, FrameKind::Mark);
+    assert!(!log.wants_mark(), "it is told");
+}
+
+#[test]
+fn sealed_files_are_synced_once_and_trimmed() {
+    let (table, log) = begun();
+    append(&log, FrameKind::Group);
+    log.seal().unwrap();
+    let end = append(&log, FrameKind::Group);
+    let syncs = log.syncs.get();
+    log.sync_to(end).unwrap();
+    assert_eq!(log.syncs.get(), syncs + 2, "both files");
+    let end = append(&log, FrameKind::Group);
+    log.sync_to(end).unwrap();
+    assert_eq!(log.syncs.get(), syncs + 3, "the sealed one is durable already");
+    log.trim(GenerationId::from_raw(2)).unwrap();
+    let names = table.storage().list().unwrap();
+    let kept: Vec<u64> =
+        names.iter().filter_map(|name| Some(generation_of(name)?.to_raw())).collect();
+    assert!(!kept.contains(&1) && kept.contains(&2), "{kept:?}");
+}
