@@ -153,4 +153,24 @@ mod tests {
         }
         assert!(meter.bytes() < taken as u64 * 101 / 100 + (1 << 20));
     }
+
+    /// Sizes that fill chunks to their last word, get chunks of their own, and all in between.
+    #[test]
+    fn pieces_keep_every_word_that_is_written_to_them() {
+        let mut arena = Arena::new(&Meter::new());
+        let sizes = [FIRST_CHUNK_WORDS / 4; 4].into_iter().chain((1..600).cycle().take(4000));
+        let taken: Vec<_> = sizes.map(|words| (arena.take(words), words)).collect();
+        let mark = |piece: usize, word: usize| (piece << 32 | word) as Word;
+        for (number, (start, words)) in taken.iter().enumerate() {
+            // SAFETY: the piece has so many words, and only this test knows it.
+            (0..*words).for_each(|at| unsafe { start.add(at).write(mark(number, at)) });
+        }
+        let moved = Box::new(arena);
+        for (number, (start, words)) in taken.iter().enumerate() {
+            // SAFETY: all words were written, and the arena is there.
+            let found = |at| unsafe { start.add(at).read() };
+            assert!((0..*words).all(|at| found(at) == mark(number, at)), "piece {number}");
+        }
+        drop(moved);
+    }
 }

@@ -397,4 +397,36 @@ mod tests {
             assert!((0..height).all(|level| unsafe { node.next(level) }.is_none()));
         }
     }
+
+    /// Keys and payloads of all lengths that decide where a word ends: what is laid down later must
+    /// not touch what is there.
+    #[test]
+    fn nodes_beside_each_other_stay_what_they_are() {
+        let bytes: Vec<u8> = (1..=20).collect();
+        let lengths = || (0..=20).flat_map(|key| (0..=20).map(move |payload| (key, payload)));
+        let shapes = || (1..=HEIGHT_MAX).flat_map(|height| lengths().map(move |at| (height, at)));
+        let mut memory = Memory::new(&Meter::new());
+        let mut last = None;
+        let mut nodes = Vec::new();
+        for (height, (key, payload)) in shapes() {
+            let position = Position::new(TreeId::from_raw(9), &bytes[..key], Msn::from_raw(3));
+            let op = Op::Put(&bytes[..payload]);
+            // SAFETY: the memory lives to the end of the test.
+            let node = unsafe { write(&mut memory, height, position, op) };
+            // SAFETY: every node has a link on level 0; nobody searches these.
+            unsafe { node.set_next(0, last) };
+            last = Some(node);
+            nodes.push(node);
+        }
+        let mut before = None;
+        for ((height, (key, payload)), node) in shapes().zip(nodes) {
+            assert_eq!(node.key(), &bytes[..key]);
+            assert_eq!(node.version(), Version { msn: 3, op: Op::Put(&bytes[..payload]) });
+            // SAFETY: the levels are below the height.
+            let links: Vec<_> = (0..height).map(|level| unsafe { node.next(level) }).collect();
+            let (lowest, others) = links.split_first().unwrap();
+            assert!(*lowest == before && others.iter().all(Option::is_none));
+            before = Some(node);
+        }
+    }
 }

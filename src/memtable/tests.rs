@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -271,6 +272,47 @@ fn memtables_and_cursors_cross_threads() {
     fn crosses<T: Send + Sync>() {}
     crosses::<Memtable>();
     crosses::<MemtableCursor<'_>>();
+}
+
+/// Nobody may write where a writer has stopped halfway.
+#[test]
+fn nobody_writes_beside_a_writer_or_after_its_panic() {
+    let memtable = empty();
+    memtable.insert(tree(1), b"key", msn(1), Op::Put(b"value"));
+    let insert = |key: &[u8]| {
+        let insert = AssertUnwindSafe(|| memtable.insert(tree(1), key, msn(2), Op::Delete));
+        catch_unwind(insert).unwrap_err()
+    };
+    insert(&[b'k'; 65_536]);
+    let panic = insert(b"key");
+    assert_eq!(panic.downcast_ref(), Some(&"a memtable has one writer at a time"));
+    let kept = Version { msn: 1, op: Op::Put(b"value") };
+    assert_eq!(memtable.get(tree(1), b"key", LATEST), Some(kept));
+    assert_eq!(memtable.rows(), 1);
+}
+
+/// The writer's finger and all links lead into memory that goes along.
+#[test]
+fn a_memtable_moves_between_threads_and_is_dropped_by_another() {
+    let meter = Meter::new();
+    let mut memtable = Memtable::new(&meter);
+    for round in 0..8_u64 {
+        memtable = thread::spawn(move || {
+            for number in round * 2000 + 1..=(round + 1) * 2000 {
+                let op = Op::Put(&number.to_le_bytes());
+                memtable.insert(tree(1), &nth_key(number), msn(number), op);
+            }
+            memtable
+        })
+        .join()
+        .unwrap();
+    }
+    for number in 1..=16_000 {
+        let found = memtable.get(tree(1), &nth_key(number), msn(number)).unwrap();
+        assert_eq!(found, Version { msn: number, op: Op::Put(&number.to_le_bytes()) });
+    }
+    thread::spawn(move || drop(memtable)).join().unwrap();
+    assert_eq!(meter.bytes(), 0);
 }
 
 const ROWS: u64 = if cfg!(miri) { 300 } else { 100_000 };

@@ -61,6 +61,39 @@ fn the_house_is_tidy() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
+/// The files of the four crates that have unsafe code, as docs/testing.md lists them.
+fn files_in_the_table(docs: &str) -> Vec<String> {
+    let (_, section) = docs.split_once("\n## Unsafe code\n").expect("the section is there");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut files: Vec<_> =
+        rows.filter_map(|row| row.split('`').next()).map(str::to_owned).collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+#[test]
+fn all_unsafe_code_is_in_the_table_of_the_docs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    for folder in ["src", "serialize/src", "cachetable/src", "flusher/src"] {
+        sources(&root.join(folder), &mut paths);
+    }
+    let is_unsafe = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+        code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'))
+            .any(|word| word == "unsafe")
+    };
+    paths.retain(is_unsafe);
+    let relative = |path: &PathBuf| path.strip_prefix(root).unwrap().display().to_string();
+    let mut found: Vec<_> = paths.iter().map(relative).collect();
+    found.sort();
+    let docs = fs::read_to_string(root.join("docs/testing.md")).unwrap();
+    assert_eq!(found, files_in_the_table(&docs), "unsafe code, and the table of docs/testing.md");
+}
+
 #[test]
 fn the_lower_crates_stay_below() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

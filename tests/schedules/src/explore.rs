@@ -11,7 +11,7 @@ use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 use crate::scheduler::{Progress, Seeded};
 
 /// No schedule takes so many decisions unless a thread waits for what does not come.
-const STEPS_MAX: usize = 2_000_000;
+const STEPS_MAX: usize = 6_000_000;
 /// The engine is deep, and its threads are many.
 const STACK_BYTES: usize = 1 << 20;
 

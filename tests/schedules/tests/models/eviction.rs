@@ -54,6 +54,38 @@ fn readers_find_what_is_let_go_of_on(random: &mut Random) {
     db.close().unwrap();
 }
 
+/// A checkpoint writes what is only in memory, beside jobs that write it because memory gets short.
+fn what_two_want_to_write_is_written_once_on(random: &mut Random) {
+    const FEW: u64 = 64;
+    let db = stage::snug(&Disk::new(random.draw()));
+    let tree = db.tree("t").unwrap();
+    stage::fill(&db, &tree, FEW, 500);
+    let (ours, its) = (db.clone(), tree.clone());
+    let writer = spawn(move || {
+        for row in 0..FEW / 2 {
+            its.insert(key(2 * row), value(row + 1, 500)).unwrap();
+        }
+        ours.daemon().drain().unwrap();
+    });
+    let ours = db.clone();
+    let checkpoint = spawn(move || ours.checkpoint().unwrap());
+    stage::join([writer, checkpoint]);
+    let scanned: Vec<_> = tree.iter().map(|row| number(&row.unwrap().1)).collect();
+    let expected = (0..FEW).map(|row| if row % 2 == 0 { row / 2 + 1 } else { 0 });
+    assert!(scanned.into_iter().eq(expected));
+    db.verify().unwrap();
+    db.close().unwrap();
+}
+
+#[test]
+fn what_two_want_to_write_is_written_once() {
+    explore(
+        "eviction::what_two_want_to_write_is_written_once",
+        20,
+        what_two_want_to_write_is_written_once_on,
+    );
+}
+
 #[test]
 fn readers_find_what_is_let_go_of() {
     explore("eviction::readers_find_what_is_let_go_of", 60, readers_find_what_is_let_go_of_on);

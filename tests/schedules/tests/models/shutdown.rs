@@ -89,6 +89,67 @@ fn a_close_waits_and_refuses_on(random: &mut Random) {
     db.close().unwrap();
 }
 
+/// Tickets that are given in beside the end of a database, or behind it: after a close each is
+/// durable; when it was let go of, nobody knows.
+fn a_ticket_is_told_whatever_happens_on(random: &mut Random) {
+    let db = stage::still(&Disk::new(random.draw()));
+    let tree = db.tree("t").unwrap();
+    let told = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+    let threads = (0..2).map(|row| {
+        let mut batch = db.batch();
+        batch.insert(&tree, key(row), value(row, 20));
+        let (ticket, told) = (batch.commit_async(Durability::Synced).unwrap(), told.clone());
+        spawn(move || {
+            ticket.on_synced(move |result| {
+                told[usize::from(result.is_ok())].fetch_add(1, Ordering::Relaxed);
+            });
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    let is_closed = random.chance(50);
+    if is_closed {
+        db.clone().close().unwrap();
+    } else {
+        db.clone().abandon();
+    }
+    stage::join(threads);
+    let told: Vec<u64> = told.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+    assert_eq!(told, if is_closed { [0, 2] } else { [2, 0] }, "unsure and durable");
+}
+
+#[test]
+fn a_ticket_is_told_whatever_happens() {
+    explore(
+        "shutdown::a_ticket_is_told_whatever_happens",
+        1000,
+        a_ticket_is_told_whatever_happens_on,
+    );
+}
+
+/// Work that writes as it goes, because memory is short. The disk refuses whoever changes a file
+/// behind the end of the close.
+fn a_close_waits_for_who_writes_on(random: &mut Random) {
+    let db = stage::still_and_tight(&Disk::new(random.draw()));
+    let tree = db.tree("t").unwrap();
+    for row in 0..24 {
+        tree.insert(key(row), value(row, 400)).unwrap();
+    }
+    let (ours, its, kind) = (db.clone(), tree.clone(), random.below(3));
+    let at_work = spawn(move || match kind {
+        0 => is_open(ours.daemon().drain()),
+        1 => is_open(its.compact::<&str>(..)),
+        _ => is_open(ours.checkpoint()),
+    });
+    (0..random.below(3)).for_each(|_| shuttle::thread::yield_now());
+    db.close().unwrap();
+    stage::join([at_work]);
+}
+
+#[test]
+fn a_close_waits_for_who_writes() {
+    explore("shutdown::a_close_waits_for_who_writes", 200, a_close_waits_for_who_writes_on);
+}
+
 #[test]
 fn a_close_waits_and_refuses() {
     explore("shutdown::a_close_waits_and_refuses", 100, a_close_waits_and_refuses_on);

@@ -1,6 +1,8 @@
 //! Snapshots come and go beside flushes, which forget what no reader can see.
 
-use sapwood::{Database, Durability, Snapshot, Tree};
+use std::sync::Arc;
+
+use sapwood::{Database, Durability, Error, Snapshot, Tree};
 use sapwood_schedules::disk::Disk;
 use sapwood_schedules::explore::explore;
 use sapwood_sim::random::Random;
@@ -57,6 +59,73 @@ fn a_snapshot_stays_what_it_was_on(random: &mut Random) {
     assert_eq!(db.stats().readers.count, 0, "a reader was not released");
     db.verify().unwrap();
     db.close().unwrap();
+}
+
+/// Trees that are dropped one after the other, by the only changes there are.
+struct Dropped {
+    trees: Vec<Tree>,
+    /// The number of the last change before them.
+    last: u64,
+}
+
+impl Dropped {
+    /// Whoever came before a drop reads the tree to its end, whoever came later is told.
+    fn look(&self, snapshot: &Snapshot) {
+        let gone = usize::try_from(snapshot.sequence() - self.last).unwrap();
+        let read = |tree: &Tree| tree.at(snapshot).iter().collect::<Result<Vec<_>, Error>>();
+        if let Some(next) = self.trees.get(gone) {
+            assert_eq!(read(next).unwrap().len(), 1, "it went before its reader");
+        }
+        if gone > 0 {
+            let told = read(&self.trees[gone - 1]).unwrap_err().to_string();
+            assert!(told.contains("was dropped"), "{told}");
+        }
+    }
+}
+
+fn a_dropped_tree_stays_for_who_came_before_on(random: &mut Random) {
+    let db = stage::still(&Disk::new(random.draw()));
+    let names: Vec<_> = ('a'..='p').map(String::from).collect();
+    let trees: Vec<_> = names.iter().map(|name| db.tree(name).unwrap()).collect();
+    trees.iter().for_each(|tree| tree.insert("key", "value").unwrap());
+    db.daemon().drain().unwrap();
+    let dropped = Arc::new(Dropped { trees, last: db.snapshot().sequence() });
+    let (ours, its) = (db.clone(), dropped.clone());
+    let reader = spawn(move || {
+        for _ in 0..20 {
+            let snapshot = ours.snapshot();
+            // As much may happen as wants to, and so it may while nobody is registered.
+            shuttle::thread::yield_now();
+            its.look(&snapshot);
+            drop(snapshot);
+            shuttle::thread::yield_now();
+        }
+    });
+    let ours = db.clone();
+    let dropper = spawn(move || names.iter().for_each(|name| ours.drop_tree(name).unwrap()));
+    let mut threads = vec![reader, dropper];
+    for _ in 0..2 {
+        let ours = db.clone();
+        threads.push(spawn(move || {
+            for _ in 0..20 {
+                ours.maintain(1).unwrap();
+                shuttle::thread::yield_now();
+            }
+        }));
+    }
+    stage::join(threads);
+    while db.maintain(10).unwrap() > 0 {}
+    assert_eq!(db.verify().unwrap().dropped_trees, 0, "nobody reads them any more");
+    db.close().unwrap();
+}
+
+#[test]
+fn a_dropped_tree_stays_for_who_came_before() {
+    explore(
+        "snapshots::a_dropped_tree_stays_for_who_came_before",
+        400,
+        a_dropped_tree_stays_for_who_came_before_on,
+    );
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! What the plays have in common: databases, keys and numbers.
 
-use std::sync::Arc;
-
 use sapwood::{Background, Config, Database, Tree};
 use sapwood_schedules::disk::Disk;
 use sapwood_sim::random::Random;
@@ -12,9 +10,26 @@ pub fn still(disk: &Disk) -> Database {
     config(disk).cache_bytes(1 << 20).background(Background::Manual).open().unwrap()
 }
 
+/// The same with a cache of a few pages: what moves is written at once.
+pub fn still_and_tight(disk: &Disk) -> Database {
+    config(disk).cache_bytes(16 << 10).background(Background::Manual).open().unwrap()
+}
+
 /// A database with a cache of a few pages: what is written moves at once, what is read is fetched.
 pub fn tight(disk: &Disk) -> Database {
     let config = config(disk).cache_bytes(48 << 10).checkpoint_bytes(6 << 10);
+    config.background(Background::Threads(1)).open().unwrap()
+}
+
+/// A database with tiny generations, in which nothing is done that nobody waits for.
+pub fn quiet(disk: &Disk) -> Database {
+    let config = config(disk).cache_bytes(16 << 10).checkpoint_bytes(u64::MAX);
+    config.background(Background::Threads(1)).open().unwrap()
+}
+
+/// A database with a cache that holds a few dozen rows before they are written.
+pub fn snug(disk: &Disk) -> Database {
+    let config = config(disk).cache_bytes(64 << 10).checkpoint_bytes(u64::MAX);
     config.background(Background::Threads(1)).open().unwrap()
 }
 
@@ -25,7 +40,7 @@ pub fn roomy(disk: &Disk) -> Database {
 }
 
 fn config(disk: &Disk) -> Config {
-    Config::on(Arc::new(disk.clone())).tiny()
+    Config::on(disk.storage()).tiny()
 }
 
 /// Another stream of numbers.
