@@ -61,7 +61,7 @@ fn section(results: &Results, workload: Workload) -> String {
     );
     let figures = figures(results, workload);
     if !figures.is_empty() {
-        let _ = write!(html, "{}\n<div class=\"charts\">{figures}</div>\n", legend(results));
+        let _ = writeln!(html, "{}\n<div class=\"charts\">{figures}</div>", legend(results));
     }
     let _ = write!(
         html,
@@ -77,7 +77,7 @@ fn figures(results: &Results, workload: Workload) -> String {
     let mut add = |title: &str, svg: String| {
         if !svg.is_empty() {
             let title = escaped(title);
-            let _ = write!(html, "<figure>{svg}<figcaption>{title}</figcaption></figure>\n");
+            let _ = writeln!(html, "<figure>{svg}<figcaption>{title}</figcaption></figure>");
         }
     };
     if is_over_time(workload) {

@@ -40,7 +40,7 @@ impl Subject<'_> {
     /// Random reads of keys that are there.
     pub fn hits(&self, bench: &mut Bench<'_>) -> Result<()> {
         let mut draws = Draws::new(bench.job.sizes.seed ^ 1);
-        self.gets(bench, "hit_", &mut || self.draw(&mut draws, |value| value.is_some()))
+        self.gets(bench, "hit_", &mut || self.draw(&mut draws, Option::is_some))
     }
 
     /// Random reads of keys that never were there, drawn from all of the key space.
@@ -53,7 +53,7 @@ impl Subject<'_> {
     /// Random reads of keys that were removed.
     pub fn removed(&self, bench: &mut Bench<'_>) -> Result<()> {
         let mut draws = Draws::new(bench.job.sizes.seed ^ 4);
-        self.gets(bench, "removed_", &mut || self.draw(&mut draws, |value| value.is_none()))
+        self.gets(bench, "removed_", &mut || self.draw(&mut draws, Option::is_none))
     }
 
     /// Scans of 100 rows from random keys on.
@@ -63,7 +63,7 @@ impl Subject<'_> {
         let rows = bench.rows;
         let mut answer = Answer::new();
         self.time_calls(bench, &name, calls, &mut |reader| {
-            let (number, _) = self.draw(&mut draws, |value| value.is_some());
+            let (number, _) = self.draw(&mut draws, Option::is_some);
             let key = rows.key(number);
             answer.expect(direction, SCAN_ROWS);
             let start = Instant::now();
@@ -89,7 +89,7 @@ impl Subject<'_> {
         self.store.read(&mut |reader| {
             reader.scan(None, direction, &mut |key, _| {
                 let flow = answer.meet(key);
-                if answer.count % LOOK_EVERY == 0 && Instant::now() > deadline {
+                if answer.count.is_multiple_of(LOOK_EVERY) && Instant::now() > deadline {
                     is_stopped = true;
                     return ControlFlow::Break(());
                 }
