@@ -1,4 +1,4 @@
-//! One merge pass: what a row costs each time it moves down.
+//! One merge pass: what a row costs each time it moves down; and what it costs to pin a page.
 
 use std::hint::black_box;
 
@@ -17,5 +17,16 @@ fn merge(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, merge);
+fn pin(criterion: &mut Criterion) {
+    let bench = MergeBench::new(8, 5_000);
+    let mut number = 0;
+    criterion.bench_function("pin/page_in_memory", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            black_box(&bench).pin(number)
+        });
+    });
+}
+
+criterion_group!(benches, merge, pin);
 criterion_main!(benches);

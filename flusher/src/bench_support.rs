@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::storage::MemoryStorage;
-use sapwood_cachetable::{Cachetable, Ownership, ReadAhead, RunCursor};
+use sapwood_cachetable::{Cachetable, Caching, Ownership, ReadAhead, RunCursor};
 use sapwood_serialize::fold::{Floor, Horizon, Rules, fold};
 use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::run::{Bounds, Run};
@@ -70,6 +70,18 @@ impl MergeBench {
     /// How many rows a pass merges.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Pins a page that is in memory, of one segment after the other; returns its rows.
+    ///
+    /// # Panics
+    /// Never: it works in memory.
+    pub fn pin(&self, number: usize) -> usize {
+        let segments = self.runs[number % self.runs.len()].segments();
+        let segment = &segments[number % segments.len()].segment;
+        let part = self.table.part(segment).expect("everything is in memory");
+        let page = self.table.page(segment, &part, 0, Caching::Keep);
+        page.expect("everything is in memory").rows()
     }
 
     /// One pass as a flush does it: merge, fold, build pages and filters, compress, write.

@@ -9,14 +9,23 @@ use rustix::fs::{Advice, fadvise, syncfs};
 
 use crate::Result;
 
-/// Bytes that the files below `folder` take on disk.
+/// Bytes that the files below `folder` take on disk; files that vanish meanwhile take none.
 pub fn disk_bytes(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     for path in files(folder)? {
         // st_blocks counts 512 bytes each, whatever the file system's own unit is.
-        bytes += fs::metadata(path)?.blocks() * 512;
+        bytes += unless_gone(fs::metadata(path))?.map_or(0, |file| file.blocks() * 512);
     }
     Ok(bytes)
+}
+
+/// The result, or `None` where a file or folder was not there any more.
+fn unless_gone<T>(result: std::io::Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes the kernel forget what it has cached of the files below `folder`.
@@ -36,19 +45,17 @@ pub fn settle(folder: &Path) -> Result<()> {
 }
 
 pub fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
+    unless_gone(fs::remove_dir_all(folder)).map(|_| ())
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
+        let Some(entries) = unless_gone(fs::read_dir(folder))? else { continue };
+        for entry in entries {
             let entry = entry?;
-            let kind = entry.file_type()?;
+            let Some(kind) = unless_gone(entry.file_type())? else { continue };
             match kind.is_dir() {
                 true => folders.push(entry.path()),
                 false if kind.is_file() => files.push(entry.path()),

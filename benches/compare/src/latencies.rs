@@ -26,20 +26,45 @@ impl Latencies {
         self.total += latency;
     }
 
+    /// Adds those of another thread.
+    pub fn merge(&mut self, other: &Latencies) -> Result<()> {
+        self.histogram.add(&other.histogram)?;
+        self.total += other.total;
+        Ok(())
+    }
+
+    pub fn clear(&mut self) {
+        self.histogram.reset();
+        self.total = Duration::ZERO;
+    }
+
+    pub fn calls(&self) -> u64 {
+        self.histogram.len()
+    }
+
     /// The time inside the calls, without what lay between them.
     pub fn total(&self) -> Duration {
         self.total
     }
 
+    /// The time that this share of the calls did not exceed; `None` without calls.
+    pub fn quantile_us(&self, quantile: f64) -> Option<f64> {
+        let micros = self.histogram.value_at_quantile(quantile) as f64 / 1e3;
+        (self.calls() > 0).then_some(micros)
+    }
+
+    pub fn max_us(&self) -> Option<f64> {
+        (self.calls() > 0).then(|| self.histogram.max() as f64 / 1e3)
+    }
+
     /// Adds mean, percentiles and the longest, each named behind `prefix`.
     pub fn tell(&self, prefix: &str, figures: &mut Figures) {
-        let micros = |nanoseconds: u64| nanoseconds as f64 / 1e3;
-        let calls = self.histogram.len().max(1) as f64;
+        let calls = self.calls().max(1) as f64;
         figures.add(format!("{prefix}mean_us"), self.total.as_secs_f64() * 1e6 / calls);
         for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
-            let value = micros(self.histogram.value_at_quantile(quantile));
+            let value = self.quantile_us(quantile).unwrap_or(0.0);
             figures.add(format!("{prefix}{name}_us"), value);
         }
-        figures.add(format!("{prefix}max_ms"), micros(self.histogram.max()) / 1e3);
+        figures.add(format!("{prefix}max_ms"), self.max_us().unwrap_or(0.0) / 1e3);
     }
 }

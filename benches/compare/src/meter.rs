@@ -58,6 +58,12 @@ pub fn resident_peak_bytes() -> u64 {
     field(&status, "VmHWM:") * 1024
 }
 
+/// The memory that this process has resident, in bytes.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    field(&status, "VmRSS:") * 1024
+}
+
 /// The number behind `name` at the start of a line; 0 where the system does not tell it.
 fn field(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));

@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 
-/// How long nothing must happen before an engine counts as at rest.
-const QUIET: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(20);
 
 /// What an engine is seen to do.
@@ -18,15 +16,15 @@ pub enum Activity {
     Done(u64),
 }
 
-/// Waits until the same amount of work was done for a second; returns how long nothing was seen.
-pub fn wait(mut look: impl FnMut() -> Result<Activity>) -> Result<Duration> {
+/// Waits until the same amount of work was done for `quiet`; returns how long nothing was seen.
+pub fn wait(quiet: Duration, mut look: impl FnMut() -> Result<Activity>) -> Result<Duration> {
     let (mut last, mut since) = (Activity::Busy, Instant::now());
     loop {
         let now = look()?;
         if now == Activity::Busy || now != last {
             (last, since) = (now, Instant::now());
         }
-        if since.elapsed() >= QUIET {
+        if since.elapsed() >= quiet {
             return Ok(since.elapsed());
         }
         sleep(STEP);
@@ -41,12 +39,13 @@ mod tests {
     fn quiet_is_counted_from_the_last_change() {
         let mut looks = 0;
         let start = Instant::now();
-        let quiet = wait(|| {
+        let quiet = Duration::from_millis(200);
+        let seen = wait(quiet, || {
             looks += 1;
             Ok(if looks < 10 { Activity::Busy } else { Activity::Done(looks.min(20)) })
         });
-        let quiet = quiet.unwrap();
-        assert!(quiet >= QUIET);
-        assert!(start.elapsed() >= quiet + STEP * 15);
+        let seen = seen.unwrap();
+        assert!(seen >= quiet);
+        assert!(start.elapsed() >= seen + STEP * 15);
     }
 }

@@ -6,50 +6,46 @@
 //! reopened   closed, opened, and read once from end to end
 //! ```
 
-use super::reads::Subject;
+use super::changed::Puts;
+use super::reads::{Contents, Subject};
 use crate::Result;
-use crate::job::{Figures, Job};
-use crate::row::{Key, Rows, Value};
-use crate::store::{Direction, Source, Store};
+use crate::bench::Bench;
+use crate::store::{Direction, Store};
 
-pub fn run(job: &Job, figures: &mut Figures) -> Result<()> {
-    let count = job.sizes.cached_rows;
-    let mut store = job.engine.open(&job.place())?;
-    store.load(&mut PlainRows { rows: job.rows(), given: 0, wanted: count })?;
-    measure(job, &*store, "fresh_", figures)?;
+pub fn run(bench: &mut Bench<'_>) -> Result<()> {
+    let (rows, count) = (bench.rows, bench.job.sizes.cached_rows);
+    let value = |number| Some(rows.value(number));
+    let contents = Contents { value: &value, numbers: count, count };
+
+    let mut store = bench.open()?;
+    let mut puts = Puts::new(rows, count);
+    bench.run(&mut *store, &mut puts, count, "load")?;
+    if puts.given < count {
+        return Err(format!("only {} of {count} rows were loaded in time", puts.given).into());
+    }
+    measure(bench, &*store, &contents, "fresh_")?;
     store.drain()?;
-    measure(job, &*store, "drained_", figures)?;
+    measure(bench, &*store, &contents, "drained_")?;
     store.close()?;
 
-    let store = job.engine.open(&job.place())?;
-    let subject = Subject { job, store: &*store, rows: count, prefix: "reopened_" };
-    subject.verify(figures)?;
-    measure(job, &*store, "reopened_", figures)?;
+    let store = bench.open()?;
+    Subject { store: &*store, contents: &contents, prefix: "" }.verify(bench)?;
+    measure(bench, &*store, &contents, "reopened_")?;
     store.close()
 }
 
-fn measure(job: &Job, store: &dyn Store, prefix: &str, figures: &mut Figures) -> Result<()> {
-    let subject = Subject { job, store, rows: job.sizes.cached_rows, prefix };
-    subject.hits(figures)?;
-    subject.misses(figures)?;
+fn measure(
+    bench: &mut Bench<'_>,
+    store: &dyn Store,
+    contents: &Contents<'_>,
+    prefix: &str,
+) -> Result<()> {
+    let subject = Subject { store, contents, prefix };
+    subject.hits(bench)?;
+    subject.misses(bench)?;
     for direction in [Direction::Forward, Direction::Backward] {
-        subject.short_scans(direction, figures)?;
-        subject.full_scan(direction, figures)?;
+        subject.short_scans(direction, bench)?;
+        subject.full_scan(direction, bench)?;
     }
     Ok(())
-}
-
-/// Rows that nobody takes the time of.
-struct PlainRows {
-    rows: Rows,
-    given: u64,
-    wanted: u64,
-}
-
-impl Source for PlainRows {
-    fn next_row(&mut self) -> Option<(Key, Value)> {
-        let number = self.given;
-        self.given += 1;
-        (number < self.wanted).then(|| (self.rows.key(number), self.rows.value(number)))
-    }
 }

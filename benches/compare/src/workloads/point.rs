@@ -1,18 +1,22 @@
 //! `point`: random point reads of the large store, just opened, with nothing of it in memory.
 
-use super::reads::Subject;
-use crate::Result;
-use crate::files;
-use crate::job::{Figures, Job};
-use crate::meter::Meter;
+use std::time::Instant;
 
-pub fn run(job: &Job, figures: &mut Figures) -> Result<()> {
-    files::drop_kernel_cache(&job.folder)?;
-    let meter = Meter::new();
-    let store = job.engine.open(&job.place())?;
-    figures.add("open_ms", meter.read().wall.as_secs_f64() * 1e3);
-    let subject = Subject { job, store: &*store, rows: job.sizes.rows, prefix: "" };
-    subject.hits(figures)?;
-    subject.misses(figures)?;
+use super::reads::{Contents, Subject};
+use crate::Result;
+use crate::bench::Bench;
+use crate::files;
+
+pub fn run(bench: &mut Bench<'_>) -> Result<()> {
+    files::drop_kernel_cache(&bench.job.folder)?;
+    let start = Instant::now();
+    let store = bench.open()?;
+    bench.figures.add("open_ms", start.elapsed().as_secs_f64() * 1e3);
+    let (rows, count) = (bench.rows, bench.job.sizes.rows);
+    let value = |number| Some(rows.value(number));
+    let contents = Contents { value: &value, numbers: count, count };
+    let subject = Subject { store: &*store, contents: &contents, prefix: "" };
+    subject.hits(bench)?;
+    subject.misses(bench)?;
     store.close()
 }
