@@ -263,12 +263,12 @@ fn rot_in_a_synced_commit_is_told_by_the_commit_behind_it() {
     db.abandon();
     let place = |needle: &[u8]| {
         let files = disk.list().unwrap().into_iter().filter(|name| name.starts_with("wal-"));
-        let found = files.filter_map(|name| {
+        let mut found = files.filter_map(|name| {
             let bytes = disk.read_file(&name)?;
             let at = bytes.windows(needle.len()).position(|window| window == needle)?;
             Some((name, at as u64))
         });
-        found.last().unwrap()
+        found.next_back().unwrap()
     };
     let (name, at) = place(b"what was synced");
     let harmed = disk.kill();

@@ -1,6 +1,8 @@
 //! Every workload with every engine of this build, at sizes that take seconds: each run verifies
 //! what it reads, so that it ends well is the test. Then the page that is made of it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
