@@ -1,6 +1,7 @@
 //! The program: what it prints, its exit codes, its error sentences; and in [`kill`] what is left
 //! of a load that was killed.
 
+mod bench;
 mod escapes;
 mod failures;
 mod kill;

@@ -42,6 +42,7 @@ pub enum Command {
     Salvage(crate::salvage::Salvage),
     Dump(crate::dump::Dump),
     Draw(crate::draw::Draw),
+    Bench(crate::bench::Bench),
     Demo(crate::demo::Demo),
 }
 

@@ -15,7 +15,7 @@ mod crash;
 mod data;
 mod expected;
 mod fill;
-mod memory;
+pub mod memory;
 mod read_back;
 mod summary;
 
@@ -30,6 +30,7 @@ use sapwood::Config;
 use crate::args::Cache;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::scratch;
 use crate::stats::whole_stats;
 use data::DataSet;
 use expected::Expected;
@@ -66,17 +67,7 @@ struct Plan {
 
 impl Demo {
     pub fn run(self) -> Result<Exit, Failure> {
-        let folder = tempfile::Builder::new().prefix("sapwood-demo-").tempdir();
-        let folder = folder.map_err(|error| {
-            Failure::other(format!("a temporary folder cannot be made: {error}"))
-        })?;
-        let shown = self.show(folder.path());
-        let removed = folder.close();
-        let exit = shown?;
-        removed.map_err(|error| {
-            Failure::other(format!("the temporary folder cannot be removed: {error}"))
-        })?;
-        Ok(exit)
+        scratch::within(&std::env::temp_dir(), "sapwood-demo-", |folder| self.show(folder))
     }
 
     fn show(&self, folder: &Path) -> Result<Exit, Failure> {
@@ -143,7 +134,7 @@ fn say(text: &str) -> Result<(), Failure> {
 }
 
 /// A bar for somebody who watches; nothing otherwise.
-fn progress(rows: u64, doing: &'static str) -> ProgressBar {
+pub fn progress(rows: u64, doing: &'static str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -154,7 +145,7 @@ fn progress(rows: u64, doing: &'static str) -> ProgressBar {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-fn per_second(count: u64, time: Duration) -> f64 {
+pub fn per_second(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64().max(1e-9)
 }
 

@@ -9,6 +9,7 @@
 //! code or failure to `main`, so that databases are closed and temporary folders removed first.
 
 mod args;
+mod bench;
 mod checkpoint;
 mod copy;
 mod delete;
@@ -24,6 +25,7 @@ mod output;
 mod put;
 mod salvage;
 mod scan;
+mod scratch;
 mod shape_text;
 mod stats;
 mod trees;
@@ -58,6 +60,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Salvage(salvage) => salvage.run(),
         Command::Dump(dump) => dump.run(),
         Command::Draw(draw) => draw.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Demo(demo) => demo.run(),
     }
 }
