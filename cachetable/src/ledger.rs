@@ -285,11 +285,6 @@ impl Ledger {
         Some(wanted)
     }
 
-    /// Free extents, ascending.
-    pub fn free_extents(&self) -> Vec<Extent> {
-        self.allocator.free_extents().collect()
-    }
-
     /// Whether a view or a checkpoint owns just this extent.
     pub fn is_owned(&self, extent: Extent) -> bool {
         let owns = |used: &UsedSet| used.get(&extent.offset) == Some(&extent.bytes);

@@ -317,7 +317,7 @@ impl<'a> Scan<'a> {
                     let is_group = frame.head.kind == FrameKind::Group;
                     has_groups |= is_group;
                     has_runs |= is_group && runs_in(frame.payload).is_some();
-                    self.known = self.known.max(frame.head.durable);
+                    // What it knows durable lies before it, and is read already.
                     offset = frame.next;
                 }
                 Ok(None) => break,
