@@ -282,6 +282,28 @@ fn rot_in_a_synced_commit_is_told_by_the_commit_behind_it() {
     assert_eq!(db.tree("oak").unwrap().iter().count(), 2, "nobody knew the last one durable");
 }
 
+/// A recovery that finds no space leaves the old log to the next one, made durable: what it shows
+/// is there after a power cut, too.
+#[test]
+fn what_a_recovery_on_a_full_disk_has_shown_survives_a_power_cut() {
+    let disk = SimDisk::new(1);
+    let db = open(&disk, &shape()).unwrap();
+    let tree = db.tree("oak").unwrap();
+    (0..20).for_each(|number| tree.insert([number], [7; 30]).unwrap());
+    db.abandon();
+    let full = disk.kill();
+    full.limit(0);
+    let db = open(&full, &shape()).unwrap();
+    let tree = db.tree("oak").unwrap();
+    assert_eq!(tree.iter().count(), 20);
+    let told = tree.insert("key", "value").unwrap_err().to_string();
+    assert!(told.contains("the disk is full"), "{told}");
+    db.abandon();
+    full.unlimit();
+    let db = open(&full.power_cut(Cut::LoseAll), &shape()).unwrap();
+    assert_eq!(db.tree("oak").unwrap().iter().count(), 20);
+}
+
 /// A recovery that is cut off leaves files of a log that it began; the next one is not misled.
 #[test]
 fn files_of_a_recovery_that_was_cut_off_are_not_taken_for_lost_ones() {
