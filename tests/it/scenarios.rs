@@ -286,22 +286,30 @@ fn rot_in_a_synced_commit_is_told_by_the_commit_behind_it() {
 /// is there after a power cut, too.
 #[test]
 fn what_a_recovery_on_a_full_disk_has_shown_survives_a_power_cut() {
+    let shape = shape();
     let disk = SimDisk::new(1);
-    let db = open(&disk, &shape()).unwrap();
+    let db = open(&disk, &shape).unwrap();
     let tree = db.tree("oak").unwrap();
-    (0..20).for_each(|number| tree.insert([number], [7; 30]).unwrap());
+    let logs = |disk: &SimDisk| {
+        disk.files().iter().filter(|(name, bytes)| name.starts_with("wal-") && *bytes > 0).count()
+    };
+    let mut rows = 0;
+    while logs(&disk) < 3 {
+        tree.insert(format!("{rows:06}"), [7; 100]).unwrap();
+        rows += 1;
+    }
     db.abandon();
     let full = disk.kill();
     full.limit(0);
-    let db = open(&full, &shape()).unwrap();
+    let db = open(&full, &shape).unwrap();
     let tree = db.tree("oak").unwrap();
-    assert_eq!(tree.iter().count(), 20);
+    assert_eq!(tree.iter().count(), rows);
     let told = tree.insert("key", "value").unwrap_err().to_string();
     assert!(told.contains("the disk is full"), "{told}");
     db.abandon();
     full.unlimit();
-    let db = open(&full.power_cut(Cut::LoseAll), &shape()).unwrap();
-    assert_eq!(db.tree("oak").unwrap().iter().count(), 20);
+    let db = open(&full.power_cut(Cut::LoseAll), &shape).unwrap();
+    assert_eq!(db.tree("oak").unwrap().iter().count(), rows);
 }
 
 /// A recovery that is cut off leaves files of a log that it began; the next one is not misled.
