@@ -170,20 +170,26 @@ fn a_bad_frame_is_a_torn_end_unless_somebody_knew_it_durable() {
     assert_eq!(harmed(Telling::Nothing, 1, 0), Ok(1), "what is behind a tear is not believed");
 }
 
+/// A header that knows nothing leaves it to the frames of the file behind the bad place.
 #[test]
 fn a_later_file_alone_may_know_what_was_durable() {
-    let written = Written::new(Telling::All);
-    let at = written.frames[0][1] + 50;
-    written.put(1, |file| file[at] ^= 1);
-    // Headers that know nothing leave it to the frames of the files behind the tear.
-    for generation in [2, 3] {
-        written.put(generation, |file| {
-            let header = WalHeader::decode(file).unwrap();
-            let header = WalHeader { durable: Lsn::ZERO, ..header };
+    let harmed = |telling, harm: fn(&mut [u8])| {
+        let written = Written::new(telling);
+        let at = written.frames[0][1];
+        written.put(1, |file| harm(&mut file[at..]));
+        written.put(2, |file| {
+            let header = WalHeader { durable: Lsn::ZERO, ..WalHeader::decode(file).unwrap() };
             file[..WAL_HEADER_BYTES].copy_from_slice(&header.encode());
         });
-    }
-    assert_eq!(written.outcome(), Err("its checksum differs"));
+        written.remove(3);
+        written.outcome()
+    };
+    assert_eq!(harmed(Telling::All, |frame| frame[50] ^= 1), Err("its checksum differs"));
+    assert_eq!(harmed(Telling::Nothing, |frame| frame[50] ^= 1), Ok(1));
+    // A frame that is all zeros looks like an end; the next file begins further on.
+    let rule = "it does not continue the one before";
+    assert_eq!(harmed(Telling::All, |frame| frame.fill(0)), Err(rule));
+    assert_eq!(harmed(Telling::Nothing, |frame| frame.fill(0)), Ok(1));
 }
 
 #[test]
@@ -230,6 +236,9 @@ fn as_much_as_can_be_read_comes_with_what_is_wrong() {
     let written = Written::new(Telling::Nothing);
     let (log, loss) = read_log_so_far(&written.storage, &written.superblock).unwrap();
     assert_eq!((log.files.len(), loss), (3, None));
+    written.put(3, |file| file[20] ^= 1);
+    let (log, loss) = read_log_so_far(&written.storage, &written.superblock).unwrap();
+    assert_eq!((log.files.len(), loss.unwrap().rule), (2, "its checksum differs"));
     written.put(2, |file| {
         let header = WalHeader { database: STRANGER, ..WalHeader::decode(file).unwrap() };
         file[..WAL_HEADER_BYTES].copy_from_slice(&header.encode());
