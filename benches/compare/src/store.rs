@@ -166,6 +166,13 @@ pub fn perform(
     Ok(ControlFlow::Continue(()))
 }
 
+/// Leaves in `value` what an engine has found, or nothing; returns whether it has found anything.
+pub fn keep(found: Option<&[u8]>, value: &mut Vec<u8>) -> bool {
+    value.clear();
+    value.extend_from_slice(found.unwrap_or_default());
+    found.is_some()
+}
+
 /// Visits what an iterator of an engine gives, until the visitor has enough.
 pub fn visit_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     entries: impl Iterator<Item = Result<(K, V)>>,

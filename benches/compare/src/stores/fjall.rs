@@ -8,7 +8,8 @@ use crate::Result;
 use crate::quiet::{self, Activity};
 use crate::row::Key;
 use crate::store::{
-    Committer, Direction, Place, Reader, Script, Store, Table, Visit, Work, perform, visit_all,
+    Committer, Direction, Place, Reader, Script, Store, Table, Visit, Work, keep, perform,
+    visit_all,
 };
 
 pub const TERMS: &str = "every write one call, handed to the system before it returns; half of the \
@@ -91,12 +92,7 @@ impl Table for Rows<'_> {
 
 impl Reader for Rows<'_> {
     fn get(&self, key: &Key, value: &mut Vec<u8>) -> Result<bool> {
-        value.clear();
-        let found = self.0.get(key)?;
-        if let Some(found) = &found {
-            value.extend_from_slice(found);
-        }
-        Ok(found.is_some())
+        Ok(keep(self.0.get(key)?.as_deref(), value))
     }
 
     fn scan(&self, from: Option<&Key>, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {

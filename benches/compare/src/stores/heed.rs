@@ -10,7 +10,8 @@ use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, FlagSetMode, 
 use crate::Result;
 use crate::row::Key;
 use crate::store::{
-    Committer, Direction, Place, Reader, Script, Store, Table, Visit, Work, perform, visit_all,
+    Committer, Direction, Place, Reader, Script, Store, Table, Visit, Work, keep, perform,
+    visit_all,
 };
 
 pub const TERMS: &str = "LMDB has no cache of its own: the kernel's file cache is its cache, which \
@@ -138,12 +139,7 @@ struct Snapshot<'a> {
 
 impl Reader for Snapshot<'_> {
     fn get(&self, key: &Key, value: &mut Vec<u8>) -> Result<bool> {
-        value.clear();
-        let found = self.rows.get(self.transaction, key)?;
-        if let Some(found) = found {
-            value.extend_from_slice(found);
-        }
-        Ok(found.is_some())
+        Ok(keep(self.rows.get(self.transaction, key)?, value))
     }
 
     fn scan(&self, from: Option<&Key>, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {

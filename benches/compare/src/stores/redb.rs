@@ -12,7 +12,7 @@ use super::KILL_LOSES_ROWS_MAX;
 use crate::Result;
 use crate::row::Key;
 use crate::store::{
-    Committer, Direction, Place, Reader, Script, Store, Table, Visit, Work, perform,
+    Committer, Direction, Place, Reader, Script, Store, Table, Visit, Work, keep, perform,
 };
 
 pub const TERMS: &str = "has no commit that survives a kill without a sync, so operations go in \
@@ -150,12 +150,8 @@ trait Rows: ReadableTable<&'static [u8], &'static [u8]> {}
 impl<T: ReadableTable<&'static [u8], &'static [u8]>> Rows for T {}
 
 fn get(rows: &impl Rows, key: &Key, value: &mut Vec<u8>) -> Result<bool> {
-    value.clear();
     let found = rows.get(&key[..])?;
-    if let Some(found) = &found {
-        value.extend_from_slice(found.value());
-    }
-    Ok(found.is_some())
+    Ok(keep(found.as_ref().map(AccessGuard::value), value))
 }
 
 fn scan(

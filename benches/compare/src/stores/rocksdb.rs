@@ -11,7 +11,8 @@ use rocksdb::{
 use crate::Result;
 use crate::row::Key;
 use crate::store::{
-    Committer, Direction, Place, Reader, Script, Store, Table, Visit, Work, perform, visit_all,
+    Committer, Direction, Place, Reader, Script, Store, Table, Visit, Work, keep, perform,
+    visit_all,
 };
 
 pub const LEVELED_TERMS: &str = "levels of dynamic size, the first as large as the budget; every \
@@ -138,12 +139,7 @@ impl Table for Rows<'_> {
 
 impl Reader for Rows<'_> {
     fn get(&self, key: &Key, value: &mut Vec<u8>) -> Result<bool> {
-        value.clear();
-        let found = self.0.get_pinned(key)?;
-        if let Some(found) = &found {
-            value.extend_from_slice(found);
-        }
-        Ok(found.is_some())
+        Ok(keep(self.0.get_pinned(key)?.as_deref(), value))
     }
 
     fn scan(&self, from: Option<&Key>, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {

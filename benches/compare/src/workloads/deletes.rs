@@ -2,12 +2,12 @@
 //! what is left, and what is not, is read.
 
 use super::changed;
-use super::reads::{Contents, Subject};
+use super::reads::{Contents, read_what_is_left};
 use crate::Result;
 use crate::bench::{Bench, Writes};
 use crate::row::{KEY_BYTES, ROW_BYTES, Rows};
 use crate::script::Sequence;
-use crate::store::{Direction, Operation};
+use crate::store::Operation;
 
 pub fn run(bench: &mut Bench<'_>) -> Result<()> {
     let store = changed::set_up(bench)?;
@@ -26,13 +26,7 @@ pub fn run(bench: &mut Bench<'_>) -> Result<()> {
         (!is_removed).then(|| rows.value(number))
     };
     let contents = Contents { value: &value, numbers, count };
-    let store = bench.open_cold()?;
-    let subject = Subject { store: &*store, contents: &contents, prefix: "after_" };
-    subject.full_scan(Direction::Forward, bench)?;
-    subject.hits(bench)?;
-    subject.removed(bench)?;
-    subject.verify(bench)?;
-    store.close()
+    read_what_is_left(&contents, bench)
 }
 
 /// Removes the rows with odd numbers.

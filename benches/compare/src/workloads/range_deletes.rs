@@ -2,12 +2,12 @@
 //! second slot is removed, in random order; then what is left is read.
 
 use super::changed;
-use super::reads::{Contents, Subject};
+use super::reads::{Contents, read_what_is_left};
 use crate::Result;
 use crate::bench::{Bench, Writes};
 use crate::row::{Draws, ROW_BYTES, key_before};
 use crate::script::Sequence;
-use crate::store::{Direction, Operation};
+use crate::store::Operation;
 
 const SLOT_ROWS: u64 = 1_000;
 
@@ -30,13 +30,7 @@ pub fn run(bench: &mut Bench<'_>) -> Result<()> {
     bench.figures.add("removed_rows", (numbers - count) as f64);
     bench.tell_space(count * ROW_BYTES)?;
     let contents = Contents { value: &value, numbers, count };
-    let store = bench.open_cold()?;
-    let subject = Subject { store: &*store, contents: &contents, prefix: "after_" };
-    subject.full_scan(Direction::Forward, bench)?;
-    subject.hits(bench)?;
-    subject.removed(bench)?;
-    subject.verify(bench)?;
-    store.close()
+    read_what_is_left(&contents, bench)
 }
 
 /// Equal parts of the key space, at least two.

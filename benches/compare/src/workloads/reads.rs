@@ -28,6 +28,17 @@ pub struct Contents<'a> {
     pub count: u64,
 }
 
+/// Reads the store, with nothing of it in memory, after some of its rows were removed.
+pub fn read_what_is_left(contents: &Contents<'_>, bench: &mut Bench<'_>) -> Result<()> {
+    let store = bench.open_cold()?;
+    let subject = Subject { store: &*store, contents, prefix: "after_" };
+    subject.full_scan(Direction::Forward, bench)?;
+    subject.hits(bench)?;
+    subject.removed(bench)?;
+    subject.verify(bench)?;
+    store.close()
+}
+
 /// A store in some state.
 pub struct Subject<'a> {
     pub store: &'a dyn Store,
