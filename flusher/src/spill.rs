@@ -65,10 +65,10 @@ struct Load<'g> {
 }
 
 /// Messages for one edge.
-struct Piece {
-    run: Arc<Run>,
+pub(crate) struct Piece {
+    pub(crate) run: Arc<Run>,
     /// The height of the child under the edge that the piece was cut for.
-    goal: u8,
+    pub(crate) goal: u8,
 }
 
 /// Where a piece should end: at an edge with these bounds, above a child of this height.
@@ -299,7 +299,7 @@ fn place_all(edit: &mut Edit<'_>, loads: &[Load<'_>]) -> Placed {
 
 /// The top edge with `runs` by reference: on it, or cut to the edges of its child when nothing
 /// older waits, so that they need not move down in one piece.
-fn adopt(edit: &mut Edit<'_>, top: &Arc<Edge>, runs: &[Arc<Run>]) -> Arc<Edge> {
+pub(crate) fn adopt(edit: &mut Edit<'_>, top: &Arc<Edge>, runs: &[Arc<Run>]) -> Arc<Edge> {
     if runs.is_empty() {
         return top.clone();
     }
@@ -321,7 +321,12 @@ fn adopt(edit: &mut Edit<'_>, top: &Arc<Edge>, runs: &[Arc<Run>]) -> Arc<Edge> {
 ///
 /// Either all of them pass the edge or none does: what waits on an edge stays newer than everything
 /// below it, whatever the keys.
-fn place(edit: &mut Edit<'_>, edge: &Arc<Edge>, bounds: &Bounds, pieces: &[&Piece]) -> Arc<Edge> {
+pub(crate) fn place(
+    edit: &mut Edit<'_>,
+    edge: &Arc<Edge>,
+    bounds: &Bounds,
+    pieces: &[&Piece],
+) -> Arc<Edge> {
     let resident = edge.child.node();
     let node = match resident.as_ref().map(|resident| &resident.node) {
         Some(Node::Internal(node)) if edge.buffer().is_empty() => node,

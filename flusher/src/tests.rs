@@ -25,6 +25,7 @@ use crate::policy::{Pick, pick};
 use crate::reconcile::{Cut, cut_into_leaves};
 use crate::remedy::{Need, Remedy, need, remedy};
 use crate::segment_writer::{Draft, SegmentWriter, Space};
+use crate::spill::{Piece, adopt, place};
 use crate::split::pivot_to_split;
 use crate::stop::Stop;
 use crate::taken::Taken;
@@ -336,5 +337,31 @@ fn internal_nodes_are_not_joined_under_a_buffer() {
             join_pair(edit, &above, &Bounds::all(), pair, &limits).is_ok()
         });
         assert_eq!(joined, is_joined);
+    }
+}
+
+/// What is newer stays above what waits on an edge, whether it was cut for the node below or is taken
+/// over as it is; only when nothing waits does it go past the edge.
+#[test]
+fn nothing_newer_goes_below_what_waits() {
+    let table = table();
+    let waiting = vec![run_at(&table, &["b"], 1)];
+    for buffer in [Vec::new(), waiting] {
+        let goes_below = buffer.is_empty();
+        let below = node(&["m"], vec![Vec::new(); 2]);
+        let edge = Arc::new(Edge::new(child(9, Node::Internal(below)), buffer));
+        let newer = run_at(&table, &["a"], 2);
+        let piece = Piece { run: newer.clone(), goal: 0 };
+        let spilled = with_edit(&table, |edit| place(edit, &edge, &Bounds::all(), &[&piece]));
+        let adopted = with_edit(&table, |edit| adopt(edit, &edge, &[newer]));
+        for made in [spilled, adopted] {
+            let child = made.child.node().expect("it is resident");
+            let Node::Internal(child) = &child.node else { panic!("it stays an internal node") };
+            assert_eq!(child.edge(0).buffer().len(), usize::from(goes_below));
+            assert_eq!(
+                made.buffer().last().is_some_and(|run| run.newest().to_raw() == 2),
+                !goes_below
+            );
+        }
     }
 }

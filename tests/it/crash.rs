@@ -4,6 +4,11 @@
 //! Each state is opened, read whole in both directions, judged by the model, verified, written to,
 //! closed and read once more.
 
+use std::sync::Arc;
+
+use sapwood::{Background, Config};
+use sapwood_serialize::{Epoch, Storage, WalHeader};
+
 use crate::sim::disk::{Cut, SimDisk};
 use crate::sim::machine::{Machine, Wreck};
 use crate::sim::random::Random;
@@ -180,5 +185,34 @@ fn the_same_seed_gives_the_same_disk() {
             wreck.recover().end().disk.digest()
         };
         assert_eq!(recovered(), recovered(), "seed {seed}");
+    }
+}
+
+/// The newest epoch that a log file of the disk names.
+fn newest_epoch(disk: &SimDisk) -> Epoch {
+    let logs = disk.list().unwrap().into_iter().filter(|name| name != "sapwood.db");
+    let headers = logs.map(|name| WalHeader::decode(&disk.read_file(&name).unwrap()));
+    headers.filter_map(|header| Some(header.ok()?.epoch)).max().expect("a log with a header")
+}
+
+/// By their epoch alone, frames of an opening whose superblock was lost are told from those that the
+/// superblock before it knows.
+#[test]
+fn frames_of_two_openings_do_not_look_alike() {
+    let mut disk = SimDisk::new(1);
+    let mut before = Epoch::from_raw(0);
+    for opening in 0..4 {
+        let config = Config::on(Arc::new(disk.clone())).tiny().background(Background::Manual);
+        let db = config.open().unwrap();
+        db.tree("t").unwrap().insert("key", opening.to_string()).unwrap();
+        db.sync().unwrap();
+        let epoch = newest_epoch(&disk);
+        assert!(epoch > before, "opening {opening} writes frames of {epoch:?} after {before:?}");
+        before = epoch;
+        if opening % 2 == 0 {
+            db.close().unwrap();
+        } else {
+            disk = disk.power_cut(Cut::LoseAll);
+        }
     }
 }
