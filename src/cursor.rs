@@ -445,7 +445,7 @@ impl Cursor {
         self.spare.clear();
         let spare = &mut self.spare;
         let rest = reader.on_layers(engine, |layers| {
-            self.tree.check_seen(layers.view, request.sight.committed())?;
+            self.tree.seen(layers.view, request.sight.committed())?;
             scan::batch(&engine.table, layers, &request, spare)
         })?;
         self.spare.sort_from(direction);

@@ -86,7 +86,7 @@ impl Iter {
                 Direction::Backward => &mut self.back,
             };
             self.rest = reader.on_layers(engine, |layers| {
-                self.tree.check_seen(layers.view, request.sight.committed())?;
+                self.tree.seen(layers.view, request.sight.committed())?;
                 scan::batch(&engine.table, layers, &request, sink)
             })?;
             self.rows = (self.rows * 4).min(ROWS_MOST);

@@ -34,12 +34,11 @@ impl Owner for Page {
 pub(crate) fn get(
     table: &Cachetable,
     layers: &Layers<'_>,
-    tree: TreeId,
+    tree: &CatalogTree,
     key: &[u8],
     sight: Sight,
 ) -> Result<Option<Slice>> {
-    let operator = layers.tree(tree, sight).and_then(|known| known.operator.as_ref());
-    search(table, layers, tree, key, sight)?.finish(operator)
+    search(table, layers, tree, key, sight)?.finish(tree.operator.as_ref())
 }
 
 /// What a reader sees of `key` before merging: the value, and the operands on top of it, oldest
@@ -47,7 +46,7 @@ pub(crate) fn get(
 pub(crate) fn unmerged(
     table: &Cachetable,
     layers: &Layers<'_>,
-    tree: TreeId,
+    tree: &CatalogTree,
     key: &[u8],
     sight: Sight,
 ) -> Result<(Option<Slice>, Vec<Slice>)> {
@@ -59,19 +58,17 @@ pub(crate) fn unmerged(
 fn search<'k>(
     table: &Cachetable,
     layers: &Layers<'_>,
-    tree: TreeId,
+    tree: &CatalogTree,
     key: &'k [u8],
     sight: Sight,
 ) -> Result<Search<'k>> {
     let mut search = Search { key, sight, operands: Vec::new(), base: None };
     for (generation, newest) in layers.generations(sight) {
-        if search.look_into(table, generation, tree, newest)? == Way::Ends {
+        if search.look_into(table, generation, tree.id, newest)? == Way::Ends {
             return Ok(search);
         }
     }
-    if let Some(known) = layers.tree(tree, sight) {
-        search.descend(table, known)?;
-    }
+    search.descend(table, tree)?;
     Ok(search)
 }
 

@@ -71,8 +71,8 @@ impl Reader {
             noted.note_key(tree.id(), key);
         }
         self.on_layers(engine, |layers| {
-            tree.check_seen(layers.view, self.sight.committed())?;
-            read::get(&engine.table, layers, tree.id(), key, self.sight)
+            let known = tree.seen(layers.view, self.sight.committed())?;
+            read::get(&engine.table, layers, known, key, self.sight)
         })
     }
 }

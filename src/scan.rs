@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use sapwood_cachetable::{Cachetable, Fault, ReadAhead, RunCursor};
+use sapwood_cachetable::{Cachetable, Fault, ReadAhead, RunCursor, Stretch};
 use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::fold::{Seen, see};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
@@ -132,45 +132,124 @@ pub(crate) fn batch(
     sink: &mut impl Sink,
 ) -> Result<Option<Bounds>> {
     let Some(tree) = layers.tree(request.tree, request.sight) else { return Ok(None) };
-    let (mut rows, mut bytes) = (0, 0);
+    let mut gathered = Gathering { request, sink, rows: 0, bytes: 0, hidden: 0 };
     let mut left = Some(request.bounds.clone());
     while let Some(rest) = left.take() {
         if rest.is_empty() {
             break;
         }
         let leaf = Leaf::find(table, layers, &tree.top, &rest, request)?;
-        let mut merge = leaf.merge(table, layers, request)?;
-        let (mut hidden, mut is_full, before) = (0, false, bytes);
-        while let Some(key) = merge.key() {
-            if hidden > HIDDEN_ROWS_MAX && !leaf.is_above_leaf {
-                left = Some(cut(&rest, key, request.direction));
-                break;
-            }
-            let covers = leaf.covers.covers(key);
-            match row_of(&merge, key, covers, request, tree) {
-                Some(found) => {
-                    bytes += found.bytes();
-                    rows += 1;
-                    sink.take(found);
-                    hidden = 0;
-                }
-                None => hidden += usize::from(!covers.is_empty()),
-            }
-            is_full = rows >= request.rows || bytes >= request.bytes;
-            if is_full {
-                // Whoever went on to the next row might read a page for it.
-                left = Some(cut_behind(&rest, key, request.direction));
-                break;
-            }
-            merge.advance()?;
-        }
-        leaf.charge(bytes - before);
-        if is_full {
+        let before = gathered.bytes;
+        left = gathered.take_leaf(&leaf, leaf.merge(table, layers, request)?, &rest, tree)?;
+        leaf.charge(gathered.bytes - before);
+        if gathered.is_full() {
             break;
         }
         left = left.or_else(|| leaf.beyond(&rest, request.direction));
     }
     Ok(left)
+}
+
+/// What a batch has gathered so far.
+struct Gathering<'g, S> {
+    request: &'g Request<'g>,
+    sink: &'g mut S,
+    rows: usize,
+    bytes: usize,
+    /// How many rows in a row a range delete has hidden.
+    hidden: usize,
+}
+
+impl<S: Sink> Gathering<'_, S> {
+    fn is_full(&self) -> bool {
+        self.rows >= self.request.rows || self.bytes >= self.request.bytes
+    }
+
+    fn take(&mut self, found: Found<'_>) {
+        self.bytes += found.bytes();
+        self.rows += 1;
+        self.hidden = 0;
+        self.sink.take(found);
+    }
+
+    /// Gathers the rows of a leaf; returns what is left of `rest` when it stops before the end.
+    fn take_leaf(
+        &mut self,
+        leaf: &Leaf,
+        mut merge: Merge<Source<'_>>,
+        rest: &Bounds,
+        tree: &CatalogTree,
+    ) -> Result<Option<Bounds>> {
+        let direction = self.request.direction;
+        self.hidden = 0;
+        while let Some(key) = merge.key() {
+            if self.hidden > HIDDEN_ROWS_MAX && !leaf.is_above_leaf {
+                return Ok(Some(cut(rest, key, direction)));
+            }
+            let passed = if leaf.covers.is_empty() { self.take_stretch(&merge) } else { None };
+            let last = match passed {
+                Some((_, last)) => last,
+                None => {
+                    self.take_row(&merge, key, leaf.covers.covers(key), tree);
+                    key
+                }
+            };
+            if self.is_full() {
+                // Whoever went on to the next row might read a page for it.
+                return Ok(Some(cut_behind(rest, last, direction)));
+            }
+            match passed {
+                Some((rows, _)) => merge.pass(|source| source.pass(rows))?,
+                None => merge.advance()?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gathers the row of `key`, if the reader sees one.
+    fn take_row(
+        &mut self,
+        merge: &Merge<Source<'_>>,
+        key: &[u8],
+        covers: &[u64],
+        tree: &CatalogTree,
+    ) {
+        match row_of(merge, key, covers, self.request, tree) {
+            Some(found) => self.take(found),
+            None => self.hidden += usize::from(!covers.is_empty()),
+        }
+    }
+
+    /// Gathers rows of one page that nothing else has a say in, up to one whose operands are to be
+    /// merged; returns how many were looked at, if any, and the key of the last.
+    fn take_stretch<'m>(&mut self, merge: &'m Merge<Source<'_>>) -> Option<(usize, &'m [u8])> {
+        let (source, rival) = merge.alone()?;
+        let stretch = source.stretch()?;
+        let direction = self.request.direction;
+        let rival = rival.filter(|rival| !direction.compare(stretch.last_key(), rival).is_lt());
+        let mut passed = None;
+        for (count, (key, mut versions)) in (1..).zip(stretch.rows()) {
+            if rival.is_some_and(|rival| !direction.compare(key, rival).is_lt()) {
+                break;
+            }
+            let value = match versions.find(|version| self.request.sight.sees(version.msn)) {
+                Some(Version { op: Op::Merge(_), .. }) => break,
+                Some(Version { op: Op::Put(value), .. }) => match self.request.wanted {
+                    Wanted::Rows => Some(FoundValue::Plain(value)),
+                    Wanted::Keys => Some(FoundValue::Unread),
+                },
+                Some(Version { op: Op::Delete, .. }) | None => None,
+            };
+            if let Some(value) = value {
+                self.take(Found { key, value, page: Some(stretch.page()) });
+            }
+            passed = Some((count, key));
+            if self.is_full() {
+                break;
+            }
+        }
+        passed
+    }
 }
 
 /// The bounds from `key` on, in the direction.
@@ -217,6 +296,21 @@ impl Source<'_> {
         match self {
             Source::Memtable(..) => None,
             Source::Run(cursor) => cursor.page(),
+        }
+    }
+
+    fn stretch(&self) -> Option<Stretch<'_>> {
+        match self {
+            Source::Memtable(..) => None,
+            Source::Run(cursor) => cursor.stretch(),
+        }
+    }
+
+    /// Goes on by `rows` of its stretch.
+    fn pass(&mut self, rows: usize) -> std::result::Result<(), Fault> {
+        match self {
+            Source::Memtable(..) => self.advance(),
+            Source::Run(cursor) => cursor.pass(rows),
         }
     }
 }

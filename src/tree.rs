@@ -3,6 +3,7 @@
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::{Msn, Op, Record, Sight, TreeId, encode_record};
@@ -168,9 +169,9 @@ impl Tree {
     }
 
     /// Refuses to read a tree that a reader at `msn` sees dropped. The MSN is taken after the view.
-    pub(crate) fn check_seen(&self, view: &View, msn: Msn) -> Result<()> {
-        let is_seen = view.forest.tree_at(self.id, msn).is_some();
-        if is_seen { Ok(()) } else { Err(Error::new(Kind::TreeDropped(self.name.to_string()))) }
+    pub(crate) fn seen<'v>(&self, view: &'v View, msn: Msn) -> Result<&'v CatalogTree> {
+        let gone = || Error::new(Kind::TreeDropped(self.name.to_string()));
+        view.forest.tree_at(self.id, msn).ok_or_else(gone)
     }
 
     /// Whether merges can be taken.
@@ -210,9 +211,9 @@ impl Tree {
         engine.check_open()?;
         let view = engine.views.load();
         let visible = engine.views.visible();
-        self.check_seen(&view, visible)?;
+        let known = self.seen(&view, visible)?;
         let (layers, sight) = (Layers::of(&view), Sight::at(visible));
-        read::get(&engine.table, &layers, self.id, key.as_ref(), sight)
+        read::get(&engine.table, &layers, known, key.as_ref(), sight)
     }
 
     /// The values of several keys, in the order of the keys; all of one moment. Costs what

@@ -166,9 +166,9 @@ impl Tree {
             let old = {
                 let view = engine.views.load();
                 let visible = engine.views.visible();
-                self.check_seen(&view, visible)?;
+                let known = self.seen(&view, visible)?;
                 let (layers, sight) = (Layers::of(&view), Sight::at(visible));
-                read::get(&engine.table, &layers, self.id(), key, sight)?
+                read::get(&engine.table, &layers, known, key, sight)?
             };
             let decided = decide(old.as_deref());
             let op = match &decided {

@@ -8,6 +8,7 @@
 //! Pages that are not resident are read several at once: a job takes a whole segment with one call,
 //! a scan starts with one page and doubles.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use sapwood_serialize::merge_iter::{Direction, Stream};
@@ -282,7 +283,68 @@ impl<'a> RunCursor<'a> {
     }
 }
 
+/// Rows of one page, side by side: those from where a cursor stands to the end of the page, or of
+/// the cursor's bounds.
+#[derive(Debug)]
+pub struct Stretch<'p> {
+    page: &'p Arc<Page>,
+    base: u64,
+    rows: Range<usize>,
+    direction: Direction,
+}
+
+impl<'p> Stretch<'p> {
+    /// The page that they lie in.
+    pub fn page(&self) -> &'p Arc<Page> {
+        self.page
+    }
+
+    /// The key of the row that comes last in the cursor's direction.
+    pub fn last_key(&self) -> &'p [u8] {
+        let last = match self.direction {
+            Direction::Forward => self.rows.end - 1,
+            Direction::Backward => self.rows.start,
+        };
+        self.page.key(last)
+    }
+
+    /// The rows, in the cursor's direction.
+    pub fn rows(&self) -> impl Iterator<Item = (&'p [u8], RowVersions<'p>)> {
+        let (page, base, rows, direction) =
+            (self.page, self.base, self.rows.clone(), self.direction);
+        (0..rows.len()).map(move |count| {
+            let (key, versions) = page.row(match direction {
+                Direction::Forward => rows.start + count,
+                Direction::Backward => rows.end - 1 - count,
+            });
+            (key, RowVersions { base, versions })
+        })
+    }
+}
+
 impl RunCursor<'_> {
+    /// The rows from the current one on that lie in the same page; `None` behind the last row.
+    pub fn stretch(&self) -> Option<Stretch<'_>> {
+        let Position { part, page, row, limit, .. } = self.position.as_ref()?;
+        let rows = match self.direction {
+            Direction::Forward => *row..*limit,
+            Direction::Backward => *limit..row + 1,
+        };
+        let base = self.reference(*part)?.base.to_raw();
+        Some(Stretch { page, base, rows, direction: self.direction })
+    }
+
+    /// Goes on by `rows`, at least one and no more than the [`stretch`](RunCursor::stretch) has.
+    pub fn pass(&mut self, rows: usize) -> Result<(), Fault> {
+        if let Some(position) = &mut self.position {
+            match self.direction {
+                Direction::Forward => position.row += rows - 1,
+                Direction::Backward => position.row -= rows - 1,
+            }
+        }
+        self.advance()
+    }
+
     /// The page in which the cursor stands, for those who want to keep a view into it.
     pub fn page(&self) -> Option<&Arc<Page>> {
         self.position.as_ref().map(|position| &position.page)
@@ -375,16 +437,32 @@ impl Cachetable {
         found: impl FnOnce(&Arc<Page>, RowVersions<'_>) -> T,
     ) -> Result<Lookup<T>, Fault> {
         let Some(reference) = run.locate(key) else { return Ok(Lookup::Outside) };
-        let part = self.part(&reference.segment)?;
+        // What is in memory is looked at without touching its reference count.
+        let (part_read, page_read);
+        let resident = reference.segment.peek();
+        let part = if let Some(part) = &*resident {
+            part.heat().warm();
+            part
+        } else {
+            part_read = self.part(&reference.segment)?;
+            &part_read
+        };
         let index = part.meta().directory.find(key);
+        let (slot, in_memory) = (part.slot(index), part.slot(index).peek());
         // A resident page answers for less than a filter probe would cost beside it.
-        let asked = if part.slot(index).is_resident() { Asked::Page } else { Asked::Filter };
+        let asked = if in_memory.is_some() { Asked::Page } else { Asked::Filter };
         if asked == Asked::Filter && !part.meta().filter.may_contain(hash) {
             return Ok(Lookup::Denied);
         }
-        let page = self.page(&reference.segment, &part, index, Caching::Keep)?;
+        let page = if let Some(page) = &*in_memory {
+            slot.heat().warm();
+            page
+        } else {
+            page_read = self.page(&reference.segment, part, index, Caching::Keep)?;
+            &page_read
+        };
         let Ok(row) = page.search(key) else { return Ok(Lookup::Missing(asked)) };
         let versions = RowVersions { base: reference.base.to_raw(), versions: page.versions(row) };
-        Ok(Lookup::Found(found(&page, versions), asked))
+        Ok(Lookup::Found(found(page, versions), asked))
     }
 }

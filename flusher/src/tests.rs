@@ -340,8 +340,8 @@ fn internal_nodes_are_not_joined_under_a_buffer() {
     }
 }
 
-/// What is newer stays above what waits on an edge, whether it was cut for the node below or is taken
-/// over as it is; only when nothing waits does it go past the edge.
+/// What is newer stays above what waits on an edge, whether it was cut for the node below or is
+/// taken over as it is; only when nothing waits does it go past the edge.
 #[test]
 fn nothing_newer_goes_below_what_waits() {
     let table = table();

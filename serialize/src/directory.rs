@@ -20,7 +20,7 @@
 
 use crate::codec::{Decoder, Encode};
 use crate::error::Corruption;
-use crate::key_head::{Side, common_prefix, key_head, side_of};
+use crate::key_head::{KeyHeads, common_prefix};
 use crate::message::KEY_BYTES_MAX;
 
 /// What an entry takes in the image.
@@ -55,10 +55,8 @@ pub struct Directory {
     fences: Box<[u8]>,
     /// Where each fence ends in `fences`.
     ends: Box<[usize]>,
-    /// How many bytes all fences share at their start.
-    prefix_bytes: usize,
-    /// For each fence, its head behind those bytes.
-    heads: Box<[u64]>,
+    /// Those of the fences.
+    heads: KeyHeads,
     last_key: Box<[u8]>,
     summaries: Box<[PageSummary]>,
     /// As many as there are pages, or none before the segment is written.
@@ -89,24 +87,7 @@ impl Directory {
     /// The page that holds `key` if any does: the last one whose fence is not above it, and page 0
     /// for a key before all.
     pub fn find(&self, key: &[u8]) -> usize {
-        let prefix = self.fences.get(..self.prefix_bytes).expect(CHECKED);
-        let head = match side_of(key, prefix) {
-            Side::Before => return 0,
-            Side::Behind => return self.pages() - 1,
-            Side::Among(head) => head,
-        };
-        let mut low = self.heads.partition_point(|other| *other < head);
-        let same = self.heads.get(low..).expect(CHECKED);
-        let mut high = low + same.partition_point(|other| *other == head);
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.fence(middle) <= key {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low.saturating_sub(1)
+        self.heads.count_up_to(key, |page| self.fence(page)).saturating_sub(1)
     }
 
     /// The lower bound of a page; the first key for page 0.
@@ -148,7 +129,7 @@ impl Directory {
             + self.fences.len()
             + self.last_key.len()
             + size_of_val(&*self.ends)
-            + size_of_val(&*self.heads)
+            + self.heads.bytes()
             + size_of_val(&*self.summaries)
             + size_of_val(&*self.places)
     }
@@ -248,16 +229,12 @@ impl DirectoryBuilder {
         let mut directory = Directory {
             fences: self.fences.into_boxed_slice(),
             ends: self.ends.into_boxed_slice(),
-            prefix_bytes: 0,
-            heads: Box::default(),
+            heads: KeyHeads::default(),
             last_key: self.last_key.into_boxed_slice(),
             summaries: self.summaries.into_boxed_slice(),
             places: Box::default(),
         };
-        let last_fence = directory.fence(directory.pages() - 1);
-        directory.prefix_bytes = common_prefix(directory.first_key(), last_fence);
-        let rest = |fence: &[u8]| key_head(fence.get(directory.prefix_bytes..).expect(CHECKED));
-        directory.heads = (0..directory.pages()).map(|page| rest(directory.fence(page))).collect();
+        directory.heads = KeyHeads::of(directory.pages(), |page| directory.fence(page));
         directory
     }
 

@@ -9,6 +9,7 @@ pub mod blob;
 pub mod block_table_image;
 mod bounds;
 pub mod catalog_image;
+mod cell;
 mod charge;
 mod checksum;
 pub mod codec;

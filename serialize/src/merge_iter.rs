@@ -43,7 +43,7 @@ pub enum Direction {
 
 impl Direction {
     /// Which of two keys comes first.
-    fn compare(self, left: &[u8], right: &[u8]) -> Ordering {
+    pub fn compare(self, left: &[u8], right: &[u8]) -> Ordering {
         match self {
             Direction::Forward => left.cmp(right),
             Direction::Backward => right.cmp(left),
@@ -86,6 +86,29 @@ impl<S: Stream> Merge<S> {
     /// The streams that stand at the current key, newest first.
     pub fn current(&self) -> impl Iterator<Item = &S> {
         self.current.iter().filter_map(|index| self.streams.get(*index))
+    }
+
+    /// The stream that stands at the current key, if it is the only one, and the next key that any
+    /// other has: what it has before that, nobody else has a say in.
+    pub fn alone(&self) -> Option<(&S, Option<&[u8]>)> {
+        let [single] = self.current[..] else { return None };
+        let rival = self.rival.and_then(|rival| self.streams.get(rival)?.key());
+        Some((self.streams.get(single)?, rival))
+    }
+
+    /// Moves the stream that is [`alone`](Merge::alone) over some of its keys before the rival's.
+    pub fn pass<T>(
+        &mut self,
+        step: impl FnOnce(&mut S) -> Result<T, S::Error>,
+    ) -> Result<(), S::Error> {
+        let [single] = self.current[..] else { return Ok(()) };
+        if let Some(stream) = self.streams.get_mut(single) {
+            step(stream)?;
+        }
+        if !self.is_ahead() {
+            self.gather();
+        }
+        Ok(())
     }
 
     /// Goes to the next key.

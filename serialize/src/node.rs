@@ -19,6 +19,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::block_table_image::NodePlace;
+use crate::key_head::KeyHeads;
 use crate::run::{Bounds, Run, SegmentRef};
 use crate::segment::{Heat, Key, Standing};
 use crate::shared::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -118,19 +119,26 @@ impl Edge {
     }
 }
 
+/// One of `pivots`.
+fn pivot_of(pivots: &[Key], pivot: usize) -> &[u8] {
+    pivots.get(pivot).map_or(&[], |key| &**key)
+}
+
 /// A node with children.
 #[derive(Clone, Debug)]
 pub struct Internal {
     /// One more than the children's height.
     pub height: u8,
     pivots: Arc<[Key]>,
+    /// Those of the pivots.
+    heads: KeyHeads,
     edges: Vec<Arc<Edge>>,
 }
 
 impl Internal {
     /// A node with `edges` between `pivots`.
     pub fn new(height: u8, pivots: impl Into<Arc<[Key]>>, edges: Vec<Arc<Edge>>) -> Internal {
-        let node = Internal { height, pivots: pivots.into(), edges };
+        let node = Internal::unchecked(height, pivots, edges);
         debug_assert_eq!(node.check(), Ok(()));
         node
     }
@@ -138,7 +146,9 @@ impl Internal {
     /// A node that may break every rule, for tests of those who look for that.
     #[doc(hidden)]
     pub fn unchecked(height: u8, pivots: impl Into<Arc<[Key]>>, edges: Vec<Arc<Edge>>) -> Internal {
-        Internal { height, pivots: pivots.into(), edges }
+        let pivots: Arc<[Key]> = pivots.into();
+        let heads = KeyHeads::of(pivots.len(), |pivot| pivot_of(&pivots, pivot));
+        Internal { height, pivots, heads, edges }
     }
 
     /// The keys between the edges.
@@ -153,7 +163,7 @@ impl Internal {
 
     /// Which edge `key` belongs to.
     pub fn index_of(&self, key: &[u8]) -> usize {
-        self.pivots.partition_point(|pivot| **pivot <= *key)
+        self.heads.count_up_to(key, |pivot| pivot_of(&self.pivots, pivot))
     }
 
     /// Edge `index`.
@@ -215,7 +225,8 @@ impl Internal {
     pub fn with_edge(&self, index: usize, edge: Arc<Edge>) -> Internal {
         let mut edges = self.edges.clone();
         *edges.get_mut(index).expect("the index came from this node") = edge;
-        Internal { height: self.height, pivots: self.pivots.clone(), edges }
+        let (pivots, heads) = (self.pivots.clone(), self.heads.clone());
+        Internal { height: self.height, pivots, heads, edges }
     }
 
     fn check(&self) -> Result<(), Violation> {
@@ -495,7 +506,7 @@ mod tests {
     /// A node that nobody has checked.
     fn node(pivots: &[&str], edges: Vec<Arc<Edge>>) -> Node {
         let pivots: Vec<Key> = pivots.iter().map(|pivot| key(pivot)).collect();
-        Node::Internal(Internal { height: 1, pivots: pivots.into(), edges })
+        Node::Internal(Internal::unchecked(1, pivots, edges))
     }
 
     fn bounds() -> Bounds {

@@ -24,6 +24,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+pub use crate::cell::Versions;
+use crate::cell::split_key;
 use crate::charge::Charge;
 use crate::codec::{Decoder, Encode, varint_len};
 use crate::error::Corruption;
@@ -69,7 +71,7 @@ impl Page {
     /// # Panics
     /// When there is no such row.
     pub fn key(&self, row: usize) -> &[u8] {
-        cell_key(self.cell(row))
+        split_key(self.cell(row)).0
     }
 
     /// The versions of a row's key, newest first.
@@ -77,10 +79,17 @@ impl Page {
     /// # Panics
     /// When there is no such row.
     pub fn versions(&self, row: usize) -> Versions<'_> {
-        let mut cell = Decoder::new("page", self.cell(row));
-        read_key(&mut cell).expect(CHECKED);
-        let left = read_count(&mut cell).expect(CHECKED);
-        Versions { cell, left }
+        self.row(row).1
+    }
+
+    /// The key of a row, and its versions, newest first.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[inline]
+    pub fn row(&self, row: usize) -> (&[u8], Versions<'_>) {
+        let (key, versions) = split_key(self.cell(row));
+        (key, Versions::behind_key(versions))
     }
 
     /// Finds `key`: its row, or else the row before which it would stand.
@@ -169,28 +178,6 @@ impl fmt::Debug for Page {
     }
 }
 
-/// The versions of one key, newest first.
-#[derive(Clone, Debug)]
-pub struct Versions<'a> {
-    cell: Decoder<'a>,
-    left: usize,
-}
-
-impl<'a> Iterator for Versions<'a> {
-    type Item = Version<'a>;
-
-    fn next(&mut self) -> Option<Version<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        Some(read_version(&mut self.cell).expect(CHECKED))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for Versions<'_> {}
-
 /// Gathers rows in key order and makes pages of them.
 #[derive(Debug, Default)]
 pub struct PageBuilder {
@@ -260,7 +247,7 @@ impl PageBuilder {
         assert!(!self.is_empty(), "a page has at least one row");
         let rows = self.rows();
         let last_key = self.last_key().unwrap_or_default();
-        let prefix_bytes = common_prefix(cell_key(&self.cells), last_key);
+        let prefix_bytes = common_prefix(split_key(&self.cells).0, last_key);
         let image = self.image(prefix_bytes);
         debug_assert!(check(&image).is_ok());
         self.cells.clear();
@@ -277,7 +264,7 @@ impl PageBuilder {
         image.put_u16(u16::try_from(prefix_bytes).expect("no prefix is longer than its key"));
         image.put_u32(u32::try_from(self.rows()).expect(SMALL));
         for start in &self.starts {
-            let rest = cell_key(self.cell(*start)).get(prefix_bytes..).expect(CHECKED);
+            let rest = split_key(self.cell(*start)).0.get(prefix_bytes..).expect(CHECKED);
             image.extend_from_slice(&key_head(rest).to_be_bytes());
         }
         for start in &self.starts {
@@ -292,7 +279,7 @@ impl PageBuilder {
     }
 
     fn last_key(&self) -> Option<&[u8]> {
-        self.starts.last().map(|start| cell_key(self.cell(*start)))
+        self.starts.last().map(|start| split_key(self.cell(*start)).0)
     }
 }
 
@@ -377,12 +364,6 @@ fn read_version<'a>(cell: &mut Decoder<'a>) -> Result<Version<'a>, Corruption> {
     let op = Op::from_parts(kind, payload);
     let op = op.ok_or_else(|| cell.broken("the kind of an op is unknown"))?;
     Ok(Version { msn, op })
-}
-
-/// The key at the start of a cell that was checked.
-fn cell_key(cell: &[u8]) -> &[u8] {
-    let (length, rest) = cell.split_first_chunk().expect(CHECKED);
-    rest.get(..usize::from(u16::from_le_bytes(*length))).expect(CHECKED)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 use std::sync::Arc;
 
 pub use crate::bounds::Bounds;
+use crate::key_head::KeyHeads;
 use crate::segment::{Key, Segment};
 use crate::tombstone::Tombstones;
 use crate::{Msn, Violation};
@@ -140,10 +141,17 @@ impl SegmentRef {
     }
 }
 
-/// Sorted messages; see the module's head.
+/// The first key of one of `parts`.
+fn first_of(parts: &[SegmentRef], part: usize) -> &[u8] {
+    parts.get(part).map_or(&[], SegmentRef::first)
+}
+
+/// Sorted messages; see the module's head. A copy of one shares the references.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
-    segments: Vec<SegmentRef>,
+    segments: Arc<[SegmentRef]>,
+    /// Those of the references' first keys.
+    heads: KeyHeads,
     tombstones: Tombstones,
     oldest: Msn,
     newest: Msn,
@@ -157,8 +165,8 @@ impl Run {
         // Saturating, since the numbers may come from disk.
         let bytes = segments.iter().map(|part| part.bytes).fold(0, u64::saturating_add);
         let rows = segments.iter().map(|part| part.rows).fold(0, u64::saturating_add);
-        let tombstones = Tombstones::default();
-        let run = Run { segments, tombstones, oldest, newest, bytes, rows };
+        let run =
+            Run { bytes, rows, ..Run::unchecked(segments, Tombstones::default(), oldest, newest) };
         debug_assert_eq!(run.check(), Ok(()));
         run
     }
@@ -171,7 +179,9 @@ impl Run {
         oldest: Msn,
         newest: Msn,
     ) -> Run {
-        Run { segments, tombstones, oldest, newest, bytes: 0, rows: 0 }
+        let heads = KeyHeads::of(segments.len(), |part| first_of(&segments, part));
+        let segments = segments.into();
+        Run { segments, heads, tombstones, oldest, newest, bytes: 0, rows: 0 }
     }
 
     /// The run with range deletes besides, which count as bytes.
@@ -230,8 +240,8 @@ impl Run {
 
     /// The one reference in which `key` could be.
     pub fn locate(&self, key: &[u8]) -> Option<&SegmentRef> {
-        let next = self.segments.partition_point(|part| part.is_below(key));
-        self.segments.get(next).filter(|part| part.covers(key))
+        let next = self.heads.count_up_to(key, |part| first_of(&self.segments, part));
+        self.segments.get(next.checked_sub(1)?).filter(|part| !part.is_below(key))
     }
 
     /// A key at or below every key that it says something of.

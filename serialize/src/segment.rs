@@ -227,6 +227,11 @@ impl PageSlot {
         self.page.load_full()
     }
 
+    /// Like [`PageSlot::page`], without touching the reference count.
+    pub fn peek(&self) -> Guard<Option<Arc<Page>>> {
+        self.page.load()
+    }
+
     /// Whether the page is in memory.
     pub fn is_resident(&self) -> bool {
         self.page.load().is_some()

@@ -122,7 +122,7 @@ impl<'a> Source<'a> {
         }
         let (base, operands) = {
             let (layers, sight) = (Layers::of(self.view), Sight::at(self.msn));
-            read::unmerged(self.table, &layers, tree.id, key, sight)?
+            read::unmerged(self.table, &layers, tree, key, sight)?
         };
         if let Some(base) = base {
             sink.add(key.len() + base.len(), |batch, tree| batch.insert(tree, key, &base))?;

@@ -195,8 +195,8 @@ fn newest_epoch(disk: &SimDisk) -> Epoch {
     headers.filter_map(|header| Some(header.ok()?.epoch)).max().expect("a log with a header")
 }
 
-/// By their epoch alone, frames of an opening whose superblock was lost are told from those that the
-/// superblock before it knows.
+/// By their epoch alone, frames of an opening whose superblock was lost are told from those that
+/// the superblock before it knows.
 #[test]
 fn frames_of_two_openings_do_not_look_alike() {
     let mut disk = SimDisk::new(1);
