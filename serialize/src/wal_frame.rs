@@ -183,19 +183,17 @@ pub fn finish_frame(database: DatabaseId, head: &FrameHead, out: &mut Vec<u8>, s
     let payload_bytes = out.len() - start - FRAME_HEADER_BYTES;
     assert!(head.kind == FrameKind::Group || payload_bytes == 0);
     assert!(head.durable <= head.lsn);
-    let mut fields = Vec::with_capacity(FRAME_HEADER_BYTES);
-    fields.extend_from_slice(&FRAME_MAGIC);
-    fields.put_u8(head.kind.to_raw());
-    fields.put_u32(u32::try_from(payload_bytes).expect("a group stays below 4 GiB"));
-    fields.put_u64(head.lsn.to_raw());
-    fields.put_u64(head.epoch.to_raw());
-    fields.put_u64(head.durable.to_raw());
-    fields.put_u64(head.first_msn.to_raw());
+    let [a, b, c] = FRAME_MAGIC;
+    let length = u32::try_from(payload_bytes).expect("a group stays below 4 GiB");
+    let kind_and_length =
+        u64::from(u32::from_le_bytes([a, b, c, head.kind.to_raw()])) | u64::from(length) << 32;
+    let FrameHead { lsn, epoch, durable, first_msn, .. } = *head;
+    let counters = [lsn.to_raw(), epoch.to_raw(), durable.to_raw(), first_msn.to_raw()];
     out.resize(start + (out.len() - start).next_multiple_of(FRAME_ALIGNMENT), 0);
     let frame = out.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut);
     let (sum, covered) = frame.expect("a frame was begun there");
-    let head_bytes = covered.get_mut(..fields.len()).expect("a frame was begun there");
-    head_bytes.copy_from_slice(&fields);
+    let words = std::iter::once(kind_and_length).chain(counters);
+    covered.as_chunks_mut().0.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_le_bytes());
     *sum = checksum(database.seed(), covered).to_le_bytes();
 }
 

@@ -24,13 +24,14 @@ pub enum Workload {
     RangeDeletes,
     Commits,
     Reopen,
+    Growth,
     /// A part of [`Workload::Reopen`]: a process that is killed.
     Killed,
 }
 
 impl Workload {
     /// In the order in which they are run: what reads the large store comes behind what loads it.
-    pub const ALL: [Workload; 12] = [
+    pub const ALL: [Workload; 13] = [
         Workload::Load,
         Workload::Point,
         Workload::Scan,
@@ -43,6 +44,7 @@ impl Workload {
         Workload::RangeDeletes,
         Workload::Commits,
         Workload::Reopen,
+        Workload::Growth,
     ];
 
     pub fn name(self) -> &'static str {
@@ -59,6 +61,7 @@ impl Workload {
             Workload::RangeDeletes => "range-deletes",
             Workload::Commits => "commits",
             Workload::Reopen => "reopen",
+            Workload::Growth => "growth",
             Workload::Killed => "killed",
         }
     }

@@ -15,8 +15,8 @@ run:
   --engines A,B            of sapwood, rocksdb-leveled, rocksdb-universal, fjall, redb, heed,
                            rusqlite, canopydb; default all that this build has
   --workload A,B           of load, point, scan, sequential, cached, ycsb, counters, overwrite,
-                           deletes, range-deletes, commits, reopen; default all (point and scan
-                           load first)
+                           deletes, range-deletes, commits, reopen, growth; default all (point
+                           and scan load first)
   --rows N                 rows of the large store, default 10000000
   --changed-rows N         rows of the store that is changed, default what is 4 times the cache,
                            and not above --rows

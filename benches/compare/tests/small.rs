@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const SIZES: &str = "run --rows 6000 --changed-rows 4000 --cache-mib 8 --reads 300 --scans 20 \
      --operations 400 --commits 40 --group 100 --quiet-ms 100 --repeat 1 --seconds-max 120";
-const WORKLOADS: [&str; 12] = [
+const WORKLOADS: [&str; 13] = [
     "load",
     "point",
     "scan",
@@ -24,6 +24,7 @@ const WORKLOADS: [&str; 12] = [
     "range-deletes",
     "commits",
     "reopen",
+    "growth",
 ];
 
 /// A folder of one test, removed when it ends well.

@@ -21,15 +21,15 @@ pub enum Scale {
     Logarithmic,
 }
 
-/// One engine's values over time.
+/// One engine's values over time, or size.
 pub struct Line {
     pub name: String,
     pub class: String,
     pub points: Vec<(f64, f64)>,
 }
 
-/// Lines over seconds; nothing where there is nothing to draw.
-pub fn lines(title: &str, scale: Scale, lines: &[Line]) -> String {
+/// Lines over `across`; nothing where there is nothing to draw.
+pub fn lines(title: &str, across: &str, scale: Scale, lines: &[Line]) -> String {
     let Some(frame) = Frame::around(scale, lines) else { return String::new() };
     let mut svg = open(title, HEIGHT);
     for value in frame.y_ticks() {
@@ -45,7 +45,7 @@ pub fn lines(title: &str, scale: Scale, lines: &[Line]) -> String {
         let _ = write!(svg, r#"<text class="x" x="{x:.1}" y="{y:.0}">{second}</text>"#);
     }
     let (x, y) = (f64::midpoint(LEFT, WIDTH), HEIGHT - 3.0);
-    let _ = write!(svg, r#"<text class="x" x="{x:.0}" y="{y:.0}">seconds</text>"#);
+    let _ = write!(svg, r#"<text class="x" x="{x:.0}" y="{y:.0}">{across}</text>"#);
     for line in lines {
         let _ = write!(svg, r#"<polyline class="{}" points=""#, line.class);
         for (second, value) in &line.points {
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_line_lies_within_its_frame() {
         let one = [line(&[(0.0, 0.0), (5.0, 100.0), (10.0, 50.0)])];
-        let svg = lines("rate", Scale::Linear, &one);
+        let svg = lines("rate", "seconds", Scale::Linear, &one);
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>"));
         assert!(svg.contains("<title>a&lt;b</title>"));
         // The first point is the corner, the last one the right edge.
@@ -220,8 +220,8 @@ mod tests {
 
     #[test]
     fn nothing_is_drawn_of_nothing() {
-        assert_eq!(lines("rate", Scale::Linear, &[]), "");
-        assert_eq!(lines("rate", Scale::Logarithmic, &[line(&[(1.0, 0.0)])]), "");
+        assert_eq!(lines("rate", "seconds", Scale::Linear, &[]), "");
+        assert_eq!(lines("rate", "seconds", Scale::Logarithmic, &[line(&[(1.0, 0.0)])]), "");
         assert_eq!(bars("rate", &[("a".into(), "e0".into(), 0.0)]), "");
     }
 

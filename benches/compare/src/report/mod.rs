@@ -7,6 +7,7 @@
 
 mod chart;
 mod curves;
+mod growth;
 mod headlines;
 mod medians;
 mod page;

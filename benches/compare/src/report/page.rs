@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::chart::{self, escaped};
 use super::curves::CURVES;
+use super::growth;
 use super::headlines::HEADLINES;
 use super::medians::{self, class, engines};
 use super::tables;
@@ -84,7 +85,14 @@ fn figures(results: &Results, workload: Workload) -> String {
         for curve in &CURVES {
             let title = format!("{}: {}", workload.name(), curve.title);
             let lines = curve.lines(results, workload);
-            add(curve.title, chart::lines(&title, curve.scale, &lines));
+            add(curve.title, chart::lines(&title, "seconds", curve.scale, &lines));
+        }
+        return html;
+    }
+    if workload == Workload::Growth {
+        for curve in &growth::CURVES {
+            let lines = curve.lines(results);
+            add(curve.title, chart::lines(curve.title, "times the cache", curve.scale, &lines));
         }
         return html;
     }
@@ -169,6 +177,10 @@ fn about(workload: Workload) -> &'static str {
         Workload::Commits => "Each row is on the disk before its writer goes on.",
         Workload::Reopen => {
             "Opened after a close at rest, and after the loading process was killed."
+        }
+        Workload::Growth => {
+            "A store grows by random puts to 1, 2, 4, 8 and 16 times its cache; at each size it \
+             comes to rest, is closed, opened with nothing of it in memory, and read at random."
         }
         Workload::Killed => "",
     }

@@ -48,6 +48,16 @@ impl Puts {
     pub fn new(rows: Rows, wanted: u64) -> Puts {
         Puts { rows, given: 0, wanted }
     }
+
+    /// Goes on up to so many rows.
+    pub fn grow_to(&mut self, wanted: u64) {
+        self.wanted = wanted;
+    }
+
+    /// How many are still to come.
+    pub fn left(&self) -> u64 {
+        self.wanted - self.given
+    }
 }
 
 impl Sequence for Puts {

@@ -5,6 +5,7 @@ mod changed;
 mod commits;
 mod counters;
 mod deletes;
+pub mod growth;
 mod load;
 mod overwrite;
 mod point;
@@ -62,6 +63,7 @@ fn measure(bench: &mut Bench<'_>) -> Result<()> {
         Workload::RangeDeletes => range_deletes::run(bench),
         Workload::Commits => commits::run(bench),
         Workload::Reopen => reopen::run(bench),
+        Workload::Growth => growth::run(bench),
         Workload::Killed => Err("has nothing to measure".into()),
     }
 }
