@@ -33,12 +33,16 @@ pub struct Iter {
     rest: Option<Bounds>,
     front: VecDeque<Row>,
     back: VecDeque<Row>,
+    /// What the next batch is to have.
     rows: usize,
+    /// What all batches so far were to have.
+    gathered: usize,
     wanted: Wanted,
 }
 
 impl Iter {
-    /// Rows of the first batch; each next one has four times as many.
+    /// Rows of the first batch; each next one has as many as all before it, so that no scan gathers
+    /// more than twice what it needs.
     pub(crate) const ROWS_FIRST: usize = 32;
 
     pub(crate) fn new(tree: &Tree, bounds: Bounds) -> Iter {
@@ -57,7 +61,8 @@ impl Iter {
         let (tree, rest) = (tree.clone(), Some(bounds));
         let (front, back) = (VecDeque::new(), VecDeque::new());
         let reader = Some(reader);
-        Iter { tree, reader, noted, rest, front, back, rows, wanted: Wanted::Rows }
+        let (gathered, wanted) = (0, Wanted::Rows);
+        Iter { tree, reader, noted, rest, front, back, rows, gathered, wanted }
     }
 
     /// The keys alone, without looking at values from here on: operands are not merged, so that a
@@ -89,7 +94,8 @@ impl Iter {
                 self.tree.seen(layers.view, request.sight.committed())?;
                 scan::batch(&engine.table, layers, &request, sink)
             })?;
-            self.rows = (self.rows * 4).min(ROWS_MOST);
+            self.gathered += self.rows;
+            self.rows = self.gathered.min(ROWS_MOST);
             if !sink.is_empty() {
                 return Ok(());
             }

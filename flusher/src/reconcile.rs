@@ -89,7 +89,8 @@ impl Mover {
         let (groups, dropped) = groups(leaf, taken);
         self.counters.bytes_dropped.add(dropped);
         let mut done = Vec::new();
-        let mut writer = SegmentWriter::new(draft, &self.limits, taken.pages, base, Space::Ask);
+        let mut writer =
+            SegmentWriter::new(draft, &self.limits, taken.pages, base, Space::Ask).in_leaf();
         for group in groups {
             match self.stays(&group, effort) {
                 Some(part) => {

@@ -17,7 +17,9 @@ use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
-use sapwood_serialize::{Corruption, Filter, Msn, Op, Page, PageBuilder, SegmentId, Version};
+use sapwood_serialize::{
+    Corruption, Filter, KeyBits, Msn, Op, Page, PageBuilder, SegmentId, Version,
+};
 
 use crate::limits::Limits;
 use crate::stop::Stop;
@@ -136,6 +138,7 @@ pub struct SegmentWriter<'a, 'd> {
     limits: &'d Limits,
     options: PageOptions,
     space: Space,
+    key_bits: KeyBits,
     base: Msn,
     builder: PageBuilder,
     /// What all rows so far are; as long as it is plain, pages need not be looked through for it.
@@ -147,7 +150,8 @@ pub struct SegmentWriter<'a, 'd> {
 }
 
 impl<'a, 'd> SegmentWriter<'a, 'd> {
-    /// A writer of messages that are none older than `base`, into pages as their tree has them.
+    /// A writer of messages that are none older than `base`, into pages as their tree has them, to
+    /// wait in a buffer.
     pub fn new(
         draft: &'d mut Draft<'a>,
         limits: &'d Limits,
@@ -161,6 +165,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             limits,
             options,
             space,
+            key_bits: KeyBits::BUFFER,
             base,
             builder: PageBuilder::new(),
             content: Content::Plain,
@@ -169,6 +174,11 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             open: Pack::default(),
             done: Vec::new(),
         }
+    }
+
+    /// The same writer for what goes into a leaf.
+    pub fn in_leaf(self) -> SegmentWriter<'a, 'd> {
+        SegmentWriter { key_bits: KeyBits::LEAF, ..self }
     }
 
     /// Adds a row behind all others; `versions` newest first, with whole MSNs.
@@ -267,7 +277,8 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
         }
         let behind = self.draft.behind.clone();
         let _open = behind.as_deref().map(WriteBehind::enter).transpose()?;
-        let promised = pack.bytes + pack.bytes / 32 + 4096;
+        let filter_bytes = self.key_bits.bytes(pack.pages.iter().map(Page::rows).sum()) as u64;
+        let promised = pack.bytes + pack.bytes / 32 + filter_bytes + 4096;
         let promise = match self.space {
             Space::Ask => self.table.promise(promised)?,
             Space::Promised => self.table.promise_anyway(promised),
@@ -276,7 +287,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             Content::Plain => (Content::Plain, 0),
             Content::Mixed => content_of(&pack),
         };
-        let (facts, meta) = describe(self.table, &pack, content);
+        let (facts, meta) = describe(self.table, &pack, content, self.key_bits);
         let compression = self.options.compression;
         let segment =
             self.table.build_segment(facts, meta, pack.pages, promise, compression, superseded);
@@ -304,7 +315,12 @@ fn content_of(pack: &Pack) -> (Content, usize) {
 }
 
 /// What is to be known of a pack.
-fn describe(table: &Cachetable, pack: &Pack, content: Content) -> (SegmentFacts, SegmentMeta) {
+fn describe(
+    table: &Cachetable,
+    pack: &Pack,
+    content: Content,
+    key_bits: KeyBits,
+) -> (SegmentFacts, SegmentMeta) {
     let mut directory = Directory::builder();
     let mut hashes = Vec::new();
     for page in &pack.pages {
@@ -325,7 +341,7 @@ fn describe(table: &Cachetable, pack: &Pack, content: Content) -> (SegmentFacts,
         bytes: directory.raw_bytes(),
         content,
     };
-    (facts, SegmentMeta { directory, filter: Filter::build(&hashes) })
+    (facts, SegmentMeta { directory, filter: Filter::build(&hashes, key_bits) })
 }
 
 /// Two packs with the same pages, about as large as each other.

@@ -12,8 +12,9 @@ use sapwood_serialize::segment_image::{
     encode_segment,
 };
 use sapwood_serialize::{
-    Compression, DatabaseId, Epoch, Filter, FrameHead, FrameKind, Lsn, Msn, Op, Page, PageBuilder,
-    Record, SegmentId, TreeId, Version, begin_frame, checksum, encode_record, finish_frame,
+    Compression, DatabaseId, Epoch, Filter, FrameHead, FrameKind, KeyBits, Lsn, Msn, Op, Page,
+    PageBuilder, Record, SegmentId, TreeId, Version, begin_frame, checksum, encode_record,
+    finish_frame,
 };
 
 const TARGETS: [usize; 3] = [4 << 10, 8 << 10, 16 << 10];
@@ -58,7 +59,7 @@ fn describe(rows: &[Row], pages: &[Arc<Page>]) -> SegmentMeta {
         directory.push(page.first_key(), page.last_key(), &summary);
     }
     let hashes: Vec<u64> = rows.iter().map(|(key, _)| Filter::hash(key)).collect();
-    SegmentMeta { directory: directory.finish(), filter: Filter::build(&hashes) }
+    SegmentMeta { directory: directory.finish(), filter: Filter::build(&hashes, KeyBits::LEAF) }
 }
 
 fn build(criterion: &mut Criterion) {
@@ -130,13 +131,15 @@ fn decode_first(segment: &EncodedSegment) -> Option<Page> {
 fn filter(criterion: &mut Criterion) {
     let rows = rows();
     let hashes: Vec<u64> = rows.iter().map(|(key, _)| Filter::hash(key)).collect();
-    let filter = Filter::build(&hashes);
+    let filter = Filter::build(&hashes, KeyBits::LEAF);
     let mut group = criterion.benchmark_group("filter");
     group.throughput(Throughput::Elements(hashes.len() as u64));
     group.bench_function("hash", |bencher| {
         bencher.iter(|| rows.iter().fold(0, |all, (key, _)| all ^ Filter::hash(key)));
     });
-    group.bench_function("build", |bencher| bencher.iter(|| Filter::build(black_box(&hashes))));
+    group.bench_function("build", |bencher| {
+        bencher.iter(|| Filter::build(black_box(&hashes), KeyBits::LEAF));
+    });
     group.bench_function("may_contain", |bencher| {
         bencher.iter(|| hashes.iter().filter(|hash| filter.may_contain(**hash)).count());
     });

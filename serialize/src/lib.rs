@@ -50,7 +50,7 @@ pub use checksum::checksum;
 pub use compression::Compression;
 pub use directory::{Directory, DirectoryBuilder, PagePlace, PageSummary};
 pub use error::Corruption;
-pub use filter::Filter;
+pub use filter::{Filter, KeyBits};
 pub use ids::{BlockId, DatabaseId, Epoch, Extent, GenerationId, Lsn, Msn, SegmentId, TreeId};
 pub use message::{KEY_BYTES_MAX, Op, OpKind, VALUE_BYTES_MAX, Version};
 pub use node::Violation;

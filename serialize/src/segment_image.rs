@@ -295,6 +295,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::filter::KeyBits;
     use crate::testing::{DATABASE, Rows, STRANGER, any_rows, flipped, page_of, rows_of};
 
     const IDENTITY: SegmentIdentity =
@@ -314,7 +315,13 @@ mod tests {
             directory.push(page.first_key(), page.last_key(), &summary);
         }
         let hashes: Vec<u64> = rows.iter().map(|(key, _)| Filter::hash(key)).collect();
-        (SegmentMeta { directory: directory.finish(), filter: Filter::build(&hashes) }, pages)
+        (
+            SegmentMeta {
+                directory: directory.finish(),
+                filter: Filter::build(&hashes, KeyBits::LEAF),
+            },
+            pages,
+        )
     }
 
     fn some_rows() -> Rows {

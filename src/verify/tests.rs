@@ -9,8 +9,8 @@ use sapwood_serialize::node::{Edge, Internal, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts, SegmentPlace};
 use sapwood_serialize::{
-    BlockId, Compression, Directory, Extent, Filter, MetaPlace, Msn, Op, PageBuilder, PageSummary,
-    SegmentMeta, Tombstone, Tombstones, Version,
+    BlockId, Compression, Directory, Extent, Filter, KeyBits, MetaPlace, Msn, Op, PageBuilder,
+    PageSummary, SegmentMeta, Tombstone, Tombstones, Version,
 };
 
 use crate::config::{Background, Config};
@@ -190,7 +190,7 @@ impl Subject {
         };
         change(&mut facts);
         let hashes: Vec<u64> = (0..page.rows()).map(|row| Filter::hash(page.key(row))).collect();
-        let meta = SegmentMeta { directory, filter: Filter::build(&hashes) };
+        let meta = SegmentMeta { directory, filter: Filter::build(&hashes, KeyBits::LEAF) };
         let promise = table.promise_anyway(1 << 12);
         let segment = table.build_segment(facts, meta, vec![page], promise, Compression::Lz4, 0);
         SegmentRef::whole(segment, Msn::ZERO)

@@ -32,7 +32,7 @@ examples! {
 }
 
 /// Examples that are measurements: they take arguments, and the demo and the benchmarks run them.
-const MEASUREMENTS: [&str; 3] = ["meaning", "movement", "random_load"];
+const MEASUREMENTS: [&str; 4] = ["cliffs", "meaning", "movement", "random_load"];
 
 #[test]
 fn no_example_is_left_out() {

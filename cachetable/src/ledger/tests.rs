@@ -12,7 +12,7 @@ use sapwood_serialize::run::Run;
 use sapwood_serialize::segment::{Content, Key, PageSlot, Segment, SegmentFacts, SegmentPlace};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
 use sapwood_serialize::{
-    Compression, Filter, MetaPlace, Meter, Op, PageBuilder, SegmentId, Version,
+    Compression, Filter, KeyBits, MetaPlace, Meter, Op, PageBuilder, SegmentId, Version,
 };
 
 use super::*;
@@ -93,7 +93,8 @@ fn segment(id: SegmentId) -> Arc<Segment> {
     let mut directory = Directory::builder();
     let summary = PageSummary { rows: 1, raw_bytes: u32::try_from(page.bytes()).unwrap() };
     directory.push(b"key", b"key", &summary);
-    let meta = SegmentMeta { directory: directory.finish(), filter: Filter::build(&[1]) };
+    let meta =
+        SegmentMeta { directory: directory.finish(), filter: Filter::build(&[1], KeyBits::LEAF) };
     let (first, last) = (Key::from(&b"key"[..]), Key::from(&b"key"[..]));
     let facts = SegmentFacts { id, first, last, rows: 1, bytes: 9, content: Content::Plain };
     let part =

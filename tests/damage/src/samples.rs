@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use sapwood_serialize::{BlobKind, DatabaseId, Filter, Record, Records, open_blob};
+use sapwood_serialize::{BlobKind, DatabaseId, Filter, KeyBits, Record, Records, open_blob};
 
 use crate::anatomy::{Anatomy, Part};
 use crate::decoders::{DATABASE, Decodes, page};
@@ -80,7 +80,7 @@ fn with_rows(bytes: &[u8]) -> Vec<u8> {
 fn filter(keys: u8) -> Vec<u8> {
     let hashes: Vec<u64> = (0..keys).map(|key| Filter::hash(&[key])).collect();
     let mut bytes = Vec::new();
-    Filter::build(&hashes).encode(&mut bytes);
+    Filter::build(&hashes, KeyBits::LEAF).encode(&mut bytes);
     bytes
 }
 
