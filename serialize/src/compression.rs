@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Corruption;
+use crate::page_memory;
 
 /// A way of storing bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -56,10 +57,14 @@ impl Compression {
         }
     }
 
-    /// Gets `raw_bytes` bytes back out of `stored`.
+    /// Gets `raw_bytes` bytes, which are a page's, back out of `stored`.
     pub fn decompress(self, stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, Corruption> {
         match self {
-            Compression::None if stored.len() == raw_bytes => Ok(stored.to_vec()),
+            Compression::None if stored.len() == raw_bytes => {
+                let mut raw = page_memory::take(raw_bytes);
+                raw.extend_from_slice(stored);
+                Ok(raw)
+            }
             Compression::None => Err(broken("its length differs")),
             Compression::Lz4 => decompress_lz4(stored, raw_bytes),
         }
@@ -71,8 +76,10 @@ fn decompress_lz4(stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, Corruption
     if raw_bytes > stored.len().saturating_mul(255).saturating_add(64) {
         return Err(broken("it announces more than it can expand to"));
     }
-    match lz4_flex::block::decompress(stored, raw_bytes) {
-        Ok(raw) if raw.len() == raw_bytes => Ok(raw),
+    let mut raw = page_memory::take(raw_bytes);
+    raw.resize(raw_bytes, 0);
+    match lz4_flex::block::decompress_into(stored, &mut raw) {
+        Ok(length) if length == raw_bytes => Ok(raw),
         Ok(_) => Err(broken("its length differs")),
         Err(_) => Err(broken("it does not decompress")),
     }

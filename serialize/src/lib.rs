@@ -27,6 +27,7 @@ pub mod node;
 pub mod node_image;
 mod operator;
 pub mod page;
+mod page_memory;
 pub mod run;
 pub mod runs_image;
 pub mod segment;

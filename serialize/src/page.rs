@@ -31,6 +31,7 @@ use crate::codec::{Decoder, Encode, varint_len};
 use crate::error::Corruption;
 use crate::key_head::{Side, common_prefix, key_head, side_of};
 use crate::message::{Op, VALUE_BYTES_MAX, Version};
+use crate::page_memory;
 
 /// The version of the page format.
 const PAGE_VERSION: u8 = 1;
@@ -43,7 +44,7 @@ const CHECKED: &str = "the image was checked when the page was decoded, or built
 
 /// Immutable sorted cells: keys with their versions.
 pub struct Page {
-    image: Box<[u8]>,
+    image: Vec<u8>,
     rows: usize,
     prefix_bytes: usize,
     charge: Option<Charge>,
@@ -53,7 +54,7 @@ impl Page {
     /// Takes an image, after checking every invariant.
     pub fn decode(image: Vec<u8>) -> Result<Page, Corruption> {
         let Header { rows, prefix_bytes } = check(&image)?;
-        Ok(Page { image: image.into_boxed_slice(), rows, prefix_bytes, charge: None })
+        Ok(Page { image, rows, prefix_bytes, charge: None })
     }
 
     /// Attaches what the page costs its budget; given back when the page is dropped.
@@ -168,6 +169,12 @@ impl Page {
     }
 }
 
+impl Drop for Page {
+    fn drop(&mut self) {
+        page_memory::give_back(std::mem::take(&mut self.image));
+    }
+}
+
 impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Page")
@@ -252,13 +259,13 @@ impl PageBuilder {
         debug_assert!(check(&image).is_ok());
         self.cells.clear();
         self.starts.clear();
-        Page { image: image.into_boxed_slice(), rows, prefix_bytes, charge: None }
+        Page { image, rows, prefix_bytes, charge: None }
     }
 
     fn image(&self, prefix_bytes: usize) -> Vec<u8> {
         const SMALL: &str = "a page stays below 4 GiB";
         let cells_start = HEADER_BYTES + SLOT_BYTES * self.rows();
-        let mut image = Vec::with_capacity(self.bytes());
+        let mut image = page_memory::take(self.bytes());
         image.put_u8(PAGE_VERSION);
         image.put_u8(0);
         image.put_u16(u16::try_from(prefix_bytes).expect("no prefix is longer than its key"));

@@ -1,0 +1,70 @@
+//! Memory of pages that were dropped, kept for the next ones.
+//!
+//! ```text
+//! Page dropped --> [ 4 KiB | 8 KiB | ... | 64 KiB ], a few hundred of each --> Page built or read
+//! ```
+//!
+//! An allocator keeps what is freed for the thread that had asked for it. Pages are built by one
+//! thread and let go of by another, so each thread's share would grow to what all need together.
+//! (Measured with a budget of 64 MiB: the process peaked at 123 MiB without this.)
+//!
+//! Invariants:
+//! 1. what is taken is empty and has room for what was asked;
+//! 2. no more than [`KEPT_MOST`] of a size are kept, and nothing of another size.
+
+use std::sync::LazyLock;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+/// What is kept has one of these capacities.
+const SIZES: [usize; 5] = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10];
+/// Of each size, no more are kept: 2 MiB of the usual pages.
+const KEPT_MOST: usize = 256;
+
+/// A channel never blocks when it is only tried.
+type Shelf = (Sender<Vec<u8>>, Receiver<Vec<u8>>);
+
+static SHELVES: LazyLock<[Shelf; SIZES.len()]> =
+    LazyLock::new(|| std::array::from_fn(|_| bounded(KEPT_MOST)));
+
+/// An empty vector with room for `bytes`. Pages that nearly fill a size have its capacity.
+pub(crate) fn take(bytes: usize) -> Vec<u8> {
+    match SIZES.iter().zip(&*SHELVES).find(|(size, _)| **size >= bytes) {
+        Some((size, (_, kept))) if bytes > size / 4 * 3 => {
+            kept.try_recv().unwrap_or_else(|_| Vec::with_capacity(*size))
+        }
+        _ => Vec::with_capacity(bytes),
+    }
+}
+
+/// Keeps the memory of a page that is dropped, if there is room for it.
+pub(crate) fn give_back(mut memory: Vec<u8>) {
+    let shelf = SIZES.iter().zip(&*SHELVES).find(|(size, _)| **size == memory.capacity());
+    if let Some((_, (shelf, _))) = shelf {
+        memory.clear();
+        // Where the shelf is full it is freed.
+        shelf.try_send(memory).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_empty_and_large_enough() {
+        for bytes in [0, 1, 3_000, 4_000, 4_096, 4_097, 8_100, 60_000, 65_537, 1 << 20] {
+            give_back(vec![7; bytes]);
+            let mut memory = take(bytes);
+            assert!(memory.is_empty() && memory.capacity() >= bytes, "{bytes}");
+            memory.extend_from_slice(&[1; 10]);
+            give_back(memory);
+        }
+    }
+
+    #[test]
+    fn memory_is_not_wasted_on_small_pages() {
+        assert_eq!(take(5_000).capacity(), 5_000);
+        assert_eq!(take(7_000).capacity(), 8 << 10);
+    }
+}
