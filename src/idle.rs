@@ -144,10 +144,11 @@ impl Engine {
             Cleaned::Flushed | Cleaned::Busy => {}
             // Each byte that a user writes brings so many nearer to what the next piece costs.
             Cleaned::TooDear(short) => {
+                self.tidy()?;
                 self.settle(user + (short / IDLE_WRITES_PER_BYTE).max(1), moved);
             }
             Cleaned::Nothing => {
-                self.tidy_log()?;
+                self.tidy()?;
                 self.idle.credit.forfeit(user, self.bytes_spent());
                 self.settle(user + 1, moved);
             }
@@ -173,11 +174,12 @@ impl Engine {
         Ok(Cleaned::Flushed)
     }
 
-    /// A checkpoint lets log files go that nobody needs.
-    fn tidy_log(&self) -> std::result::Result<(), Fault> {
+    /// A checkpoint lets log files go that nobody needs, and makes memory of what was not written.
+    fn tidy(&self) -> std::result::Result<(), Fault> {
         let active = self.views.load().active.id.to_raw();
         let first = self.superblock.lock().first_generation.to_raw();
-        if active.saturating_sub(first) >= GENERATIONS_MOST {
+        let is_long = active.saturating_sub(first) >= GENERATIONS_MOST;
+        if is_long || self.table.ledger().unwritten_bytes() > self.table.budget().unwritten() {
             self.checkpoint_step(Session::Open)?;
         }
         Ok(())

@@ -35,6 +35,12 @@ impl Budget {
         self.total * 3 / 8
     }
 
+    /// With more than this unwritten, an idle database writes it: readers can evict none of it, and
+    /// would have only what is left to keep pages and directories in.
+    pub fn unwritten(self) -> u64 {
+        self.total / 16
+    }
+
     /// What is resident beyond this makes room: the total without the reserve, and without a
     /// sixteenth for what the memory allocator holds and cannot hand out. (Measured at 64 MiB: the
     /// process then peaks some 4 MiB lower, within 1.1 times the budget plus 16 MiB.)

@@ -493,6 +493,12 @@ impl Ledger {
         leaf.or_else(|| self.unwritten_buffer.values().find(free)).cloned()
     }
 
+    /// The memory of segments that are not written and so cannot be evicted.
+    pub fn unwritten_bytes(&self) -> u64 {
+        let unwritten = self.unwritten_leaf.values().chain(self.unwritten_buffer.values());
+        unwritten.map(|segment| segment.facts().bytes).sum()
+    }
+
     /// How many segments and nodes are not written.
     pub fn unwritten(&self) -> usize {
         self.unwritten_leaf.len() + self.unwritten_buffer.len() + self.unwritten_nodes.len()

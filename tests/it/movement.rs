@@ -334,3 +334,21 @@ fn a_writer_breaks_idle_work_off() {
     assert!(db.stats().debt_bytes > 0);
     assert_eq!(db.tree("t").unwrap().iter().count(), 50_001);
 }
+
+/// What is unwritten cannot be evicted: a drained database that kept its cache full of it read a
+/// directory and a page for each key that somebody asked for.
+#[test]
+fn an_idle_database_writes_what_fills_its_cache() {
+    let db = Config::in_memory().cache_mib(8).checkpoint_bytes(1 << 40).open().unwrap();
+    load_long(&db, 30_000);
+    db.daemon().wait_idle().unwrap();
+    assert!(db.stats().checkpoints > 0, "what was built is only in memory");
+    let before = db.stats().bytes_read;
+    let tree = db.tree("t").unwrap();
+    let ask = |number| assert!(tree.get(key(number)).unwrap().is_some());
+    (0..30_000).for_each(ask);
+    let once = db.stats().bytes_read;
+    (0..30_000).for_each(ask);
+    let twice = db.stats().bytes_read;
+    assert!(twice - once <= once - before, "{} bytes, then {}", once - before, twice - once);
+}
