@@ -1,9 +1,10 @@
-//! Whether a writer meets cliffs: random rows at full speed, first alone, then beside a full scan, a
-//! snapshot that is held all the while, and checkpoints, one after the other.
+//! Whether a writer meets cliffs: random rows at full speed, first alone, then beside full scans, a
+//! snapshot that is held all the while, and a checkpoint every half second.
 //!
 //! `cargo run --release --example cliffs -- [ROWS] [CACHE_MIB]` prints, for both, the rate in each
-//! quarter, percentiles of the calls, and what it costs to drain. Rows have 16-byte keys and 100-byte
-//! values of which half compresses away. What the harness itself costs a row is printed first.
+//! quarter, percentiles of the calls, and what it costs to drain. Rows have 16-byte keys and
+//! 100-byte values of which half compresses away. What the harness itself costs a row is printed
+//! first.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

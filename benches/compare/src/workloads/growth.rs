@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! for 1, 2, 4, 8, 16 times the cache:
-//!     open | put rows at random up to that size | rest | close      bytes written from the start on
-//!     open, nothing of it in memory | random reads                  reads of the device, time to open
+//!     open | put rows at random up to that size | rest | close    bytes written since it was empty
+//!     open, nothing of it in memory | random reads                bytes read, time to open
 //! ```
 //!
 //! A size that is not reached within the time limit is told of by what it lacks.
