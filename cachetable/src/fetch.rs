@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sapwood_serialize::blob::{BlobKind, open_blob};
 use sapwood_serialize::block_table_image::NodePlace;
-use sapwood_serialize::node::{Handle, ResidentNode};
+use sapwood_serialize::node::{Handle, Node, ResidentNode};
 use sapwood_serialize::node_image::decode_node;
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace};
@@ -65,6 +65,22 @@ impl Cachetable {
                 Corruption::new("node", 0, "it is neither in memory nor on disk").into()
             });
         };
+        let node = match self.decode_fetched(handle, place) {
+            Ok(node) => node,
+            // Somebody was faster, and has changed its children since: what was read refers to
+            // what is no longer there. A node that is superseded stays resident, so it is here.
+            Err(fault) => return handle.node().ok_or(fault),
+        };
+        let charge = self.meters().directories.charge(node.memory());
+        self.counters().nodes_read.add(1);
+        let node = handle.fetched(Arc::new(ResidentNode::new(node, charge)));
+        self.enter_node(handle);
+        self.make_room();
+        Ok(node)
+    }
+
+    /// What the image at `place` says of the node, with the children as they are now.
+    fn decode_fetched(&self, handle: &Arc<Handle>, place: NodePlace) -> Result<Node, Fault> {
         let bytes = self.read_node(place)?;
         let within = |corruption: Corruption| corruption.within(BLOCK_FILE, place.extent.offset);
         let payload = open_blob(BlobKind::Node, self.database, &bytes).map_err(within)?;
@@ -72,11 +88,6 @@ impl Cachetable {
         let node =
             decode_node(handle.block(), handle.height(), payload, &child_of).map_err(within)?;
         self.check_owned(&mut node.segments()).map_err(within)?;
-        let charge = self.meters().directories.charge(node.memory());
-        self.counters().nodes_read.add(1);
-        let node = handle.fetched(Arc::new(ResidentNode::new(node, charge)));
-        self.enter_node(handle);
-        self.make_room();
         Ok(node)
     }
 
