@@ -6,28 +6,15 @@
 //! 100-byte values of which half compresses away. What the harness itself costs a row is printed
 //! first.
 
+mod rows;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use sapwood::{Config, Database, Read, Result, Tree};
 
-/// 16 bytes that look random and differ for every number.
-fn key(number: u64) -> [u8; 16] {
-    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    ((u128::from(mixed ^ (mixed >> 32)) << 64) | u128::from(number)).to_be_bytes()
-}
-
-/// 100 bytes of which half are the same in every row.
-fn value(number: u64) -> [u8; 100] {
-    let mut value = [b'.'; 100];
-    for (index, chunk) in value[..50].chunks_mut(8).enumerate() {
-        let mixed = (number + index as u64).wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes();
-        chunk.copy_from_slice(&mixed[..chunk.len()]);
-    }
-    value
-}
+use rows::{random_key, value};
 
 fn main() -> Result<()> {
     let words = std::env::args().skip(1);
@@ -126,7 +113,7 @@ fn write(
     let mut nanos = Histogram::new(3).expect("three digits are allowed");
     let (start, mut quarters) = (Instant::now(), Vec::new());
     for (count, number) in (1..).zip(numbers) {
-        let (key, value) = (key(number), value(number));
+        let (key, value) = (random_key(number), value(number));
         let before = Instant::now();
         insert(std::hint::black_box(&key), std::hint::black_box(&value))?;
         nanos.record(before.elapsed().as_nanos() as u64).expect("it resizes itself");

@@ -309,7 +309,7 @@ impl Source<'_> {
     /// Goes on by `rows` of its stretch.
     fn pass(&mut self, rows: usize) -> std::result::Result<(), Fault> {
         match self {
-            Source::Memtable(..) => self.advance(),
+            Source::Memtable(..) => (0..rows).try_for_each(|_| self.advance()),
             Source::Run(cursor) => cursor.pass(rows),
         }
     }

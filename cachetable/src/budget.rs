@@ -30,7 +30,7 @@ impl Budget {
 
     /// Up to here directories, filters and nodes are kept in preference to pages: three eighths.
     /// (A row of 116 bytes takes some 2.4 of these, so that this is enough for sixteen times the
-    /// budget; with a quarter, every other read at that size had to fetch a directory.)
+    /// budget; of those, a quarter would hold two thirds.)
     pub fn directories(self) -> u64 {
         self.total * 3 / 8
     }

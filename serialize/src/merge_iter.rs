@@ -97,9 +97,9 @@ impl<S: Stream> Merge<S> {
     }
 
     /// Moves the stream that is [`alone`](Merge::alone) over some of its keys before the rival's.
-    pub fn pass<T>(
+    pub fn pass(
         &mut self,
-        step: impl FnOnce(&mut S) -> Result<T, S::Error>,
+        step: impl FnOnce(&mut S) -> Result<(), S::Error>,
     ) -> Result<(), S::Error> {
         let [single] = self.current[..] else { return Ok(()) };
         if let Some(stream) = self.streams.get_mut(single) {
