@@ -15,6 +15,8 @@ mod endings;
 mod errors;
 mod examples;
 mod faults;
+mod fetches;
+mod gate;
 mod golden;
 mod hermitage;
 mod histories;

@@ -1,0 +1,166 @@
+//! A disk that lets a test in between: when somebody comes to a read, something else happens.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sapwood::{Background, Config, Database, LockError, Storage, StorageFile, StorageLock, Tree};
+
+use crate::sim::disk::SimDisk;
+
+type Intruder = Box<dyn FnOnce() + Send>;
+
+/// What happens at some later read, counted down.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Mutex<Option<(usize, Intruder)>>>);
+
+impl Gate {
+    /// At the read behind `reads` others, `intruder` runs: after the bytes were read, before the
+    /// reader has them.
+    pub fn set(&self, reads: usize, intruder: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap() = Some((reads, Box::new(intruder)));
+    }
+
+    /// Whether the intruder has not run; it never will.
+    pub fn lift(&self) -> bool {
+        self.0.lock().unwrap().take().is_some()
+    }
+
+    fn pass(&self) {
+        let mut set = self.0.lock().unwrap();
+        let due = match set.as_mut() {
+            Some((0, _)) => set.take(),
+            Some((reads, _)) => {
+                *reads -= 1;
+                None
+            }
+            None => None,
+        };
+        drop(set);
+        if let Some((_, intruder)) = due {
+            intruder();
+        }
+    }
+}
+
+/// A disk whose reads go through a gate.
+struct GatedDisk {
+    disk: SimDisk,
+    gate: Gate,
+}
+
+struct GatedFile {
+    file: Arc<dyn StorageFile>,
+    gate: Gate,
+}
+
+impl GatedDisk {
+    fn gated(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
+        Arc::new(GatedFile { file, gate: self.gate.clone() })
+    }
+}
+
+impl Storage for GatedDisk {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.disk.open(name).map(|file| self.gated(file))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.disk.create(name).map(|file| self.gated(file))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.disk.sync_names()
+    }
+
+    fn lock(&self) -> Result<Box<dyn StorageLock>, LockError> {
+        self.disk.lock()
+    }
+
+    fn now(&self) -> Duration {
+        self.disk.now()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.disk.sleep(time);
+    }
+
+    fn random(&self) -> [u8; 16] {
+        self.disk.random()
+    }
+
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+}
+
+impl StorageFile for GatedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_at(buffer, offset)?;
+        self.gate.pass();
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.file.allocate(bytes)
+    }
+
+    fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        self.file.punch(offset, bytes)
+    }
+
+    fn start_writeback(&self, offset: u64, bytes: u64) {
+        self.file.start_writeback(offset, bytes);
+    }
+}
+
+/// The rows of [`cold`].
+pub const ROWS: u32 = 600;
+
+pub fn key(row: u32) -> String {
+    format!("{row:04}")
+}
+
+/// A database of cold rows: none of them is in memory, and not all of them fit.
+pub fn cold() -> (Database, Tree, Gate) {
+    let (disk, gate) = (SimDisk::new(1), Gate::default());
+    let open = || {
+        let storage = Arc::new(GatedDisk { disk: disk.clone(), gate: gate.clone() });
+        let config = Config::on(storage).tiny().cache_bytes(128 << 10);
+        config.background(Background::Manual).open().unwrap()
+    };
+    let db = open();
+    let tree = db.tree("t").unwrap();
+    for row in 0..ROWS {
+        tree.insert(key(row), [b'.'; 400]).unwrap();
+    }
+    drop(tree);
+    db.close().unwrap();
+    let db = open();
+    let tree = db.tree("t").unwrap();
+    (db, tree, gate)
+}
