@@ -224,12 +224,12 @@ impl Engine {
     /// Moves range deletes to where they let space go. What another thread holds up, or what cannot
     /// be done, is left to the background, which meets it again.
     pub(crate) fn let_go(&self) -> Result<()> {
-        /// So many times it gives way to other threads, each about a millisecond long.
+        /// So many times in a row it gives way to other threads, each about a millisecond long.
         const WAITS_MOST: usize = 200;
         let mut waits = 0;
         while waits < WAITS_MOST {
             match self.guarded(|| self.mover.let_go()) {
-                Ok(Outcome::Done) => {}
+                Ok(Outcome::Done) => waits = 0,
                 Ok(Outcome::Nothing) => return Ok(()),
                 Ok(Outcome::Busy) => {
                     waits += 1;
