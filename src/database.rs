@@ -16,6 +16,7 @@ use crate::config::{Background, Config};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::recovery;
+use crate::space::Worth;
 use crate::tree::Tree;
 use crate::tree_config::TreeConfig;
 
@@ -273,8 +274,8 @@ impl Database {
     /// Moves everything into the trees and makes it the state that the next opening finds, without
     /// a replay. Writes go on meanwhile. Costs the writing of what is not on disk yet, and two
     /// syncs. Range deletes move on to where they let rows go unread, and dropped trees are
-    /// emptied, so that the space of what was removed so is free after it; where it leaves little
-    /// in a large file, the file is shortened.
+    /// emptied, so that the space of what was removed so is free after it. Where less than half of
+    /// the file is in use, its space goes back to the system: the file is shortened, or gets holes.
     ///
     /// # Errors
     /// When the disk is full (the previous checkpoint stays), a write or sync fails, or the
@@ -283,7 +284,8 @@ impl Database {
         self.engine().check_writable()?;
         self.engine().spill_all()?;
         self.engine().let_go()?;
-        Ok(self.engine().checkpoint_step(Session::Open)?)
+        self.engine().checkpoint_step(Session::Open)?;
+        Ok(self.engine().punch_holes(Worth::Beside, &|| false)?)
     }
 
     /// Does up to `steps` steps of background work on this thread; returns how many there were to

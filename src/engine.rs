@@ -13,7 +13,7 @@ use sapwood_cachetable::stats::Counter;
 use sapwood_cachetable::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Captured, Fault, Flip, StepPoint};
-use sapwood_flusher::{FarOut, Mover, Outcome};
+use sapwood_flusher::{Mover, Outcome};
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{FrameKind, Lsn, Msn, StorageLock, begin_frame};
 
@@ -26,6 +26,7 @@ use crate::daemon::Held;
 use crate::error::{Error, Kind, Result};
 use crate::generation::Generation;
 use crate::idle::{Counted, Idle};
+use crate::space::Worth;
 use crate::throttle::Throttle;
 use crate::ticket::Tickets;
 use crate::view::{Registration, View, ViewCell};
@@ -384,21 +385,11 @@ impl Engine {
         Ok(())
     }
 
-    fn pull_together(&self, by: By) -> std::result::Result<(), Fault> {
-        let Some(far_out) = self.sparse_beyond() else { return Ok(()) };
-        self.guarded(|| self.mover.relocate(far_out))?;
-        self.checkpoint_once(Session::Open, by)
-    }
-
-    /// Where the file would end if everything were at its front, when that is worth it.
-    fn sparse_beyond(&self) -> Option<FarOut> {
-        const WORTH_BYTES: u64 = 1 << 20;
-        let ledger = self.table.ledger();
-        let (file, live) = (ledger.file_bytes(), ledger.live_bytes());
-        (file > WORTH_BYTES.max(16 * live)).then(|| FarOut(2 * live + WORTH_BYTES / 4))
-    }
-
-    fn checkpoint_once(&self, session: Session, by: By) -> std::result::Result<(), Fault> {
+    pub(crate) fn checkpoint_once(
+        &self,
+        session: Session,
+        by: By,
+    ) -> std::result::Result<(), Fault> {
         let taken = self.guarded(|| self.checkpoint_alone(session, by));
         // Only now: whoever is told may want a checkpoint, too.
         self.tickets.tell(self);
@@ -535,6 +526,7 @@ impl Engine {
             self.pull_together(By::Closer)?;
         }
         self.checkpoint_step(Session::Closed)?;
+        self.punch_holes(Worth::AtRest, &|| false)?;
         let first = self.superblock.lock().first_generation.next();
         self.log.trim(first)?;
         self.table.cut_file()
@@ -573,7 +565,7 @@ fn nanos(time: Duration) -> u64 {
 
 /// Who takes a checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
+pub(crate) enum By {
     /// Somebody who is refused once the database is closed.
     Anybody,
     /// Who closes it.

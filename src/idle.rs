@@ -16,6 +16,7 @@ use sapwood_serialize::superblock::Session;
 use crate::drain::Shares;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::space::Worth;
 
 /// Once so many generations lie between the last checkpoint and now, an idle database takes one:
 /// each has a log file.
@@ -174,15 +175,17 @@ impl Engine {
         Ok(Cleaned::Flushed)
     }
 
-    /// A checkpoint lets log files go that nobody needs, and makes memory of what was not written.
+    /// A checkpoint lets log files and space go that nobody needs, and makes memory of what was not
+    /// written.
     fn tidy(&self) -> std::result::Result<(), Fault> {
         let active = self.views.load().active.id.to_raw();
         let first = self.superblock.lock().first_generation.to_raw();
         let is_long = active.saturating_sub(first) >= GENERATIONS_MOST;
-        if is_long || self.table.ledger().unwritten_bytes() > self.table.budget().unwritten() {
+        let is_full = self.table.ledger().unwritten_bytes() > self.table.budget().unwritten();
+        if is_long || is_full || self.is_space_superseded() {
             self.checkpoint_step(Session::Open)?;
         }
-        Ok(())
+        self.punch_holes(Worth::AtRest, &|| self.idle.stop.load(Ordering::Relaxed))
     }
 
     fn settle(&self, until: u64, moved: u64) {
@@ -196,9 +199,10 @@ impl Engine {
         settled.is_some_and(|settled| user < settled.until && moved == settled.moved)
     }
 
-    /// Changes whenever something was moved.
+    /// Changes whenever something was moved, or a checkpoint has let space go.
     fn moved(&self) -> u64 {
-        self.mover.counters().flushes() + self.mover.counters().spills.get()
+        let movements = self.mover.counters().flushes() + self.mover.counters().spills.get();
+        movements + self.table.counters().checkpoints.get()
     }
 
     /// What idle work may still write.

@@ -71,6 +71,7 @@ mod scan;
 mod shape;
 mod slice;
 mod snapshot;
+mod space;
 mod stats;
 mod throttle;
 mod ticket;

@@ -32,6 +32,8 @@ pub struct Stats {
     pub file_bytes: u64,
     /// What of it the current view uses.
     pub live_bytes: u64,
+    /// What of it may take no space on disk: holes, and after an opening all that could be one.
+    pub hollow_bytes: u64,
     /// Bytes written to the log.
     pub wal_bytes: u64,
     /// Syncs of log files.
@@ -250,9 +252,9 @@ impl Database {
             view.generations().map(|generation| generation.user_bytes()).sum()
         };
         let buffered: u64 = trees.values().map(|tree| tree.buffered_bytes).sum();
-        let (file_bytes, live_bytes) = {
+        let (file_bytes, live_bytes, hollow_bytes) = {
             let ledger = table.ledger();
-            (ledger.file_bytes(), ledger.live_bytes())
+            (ledger.file_bytes(), ledger.live_bytes(), ledger.hollow_bytes())
         };
         Stats {
             user_bytes: engine.counters.user_bytes.get(),
@@ -264,6 +266,7 @@ impl Database {
             debt_bytes: memtables + buffered,
             file_bytes,
             live_bytes,
+            hollow_bytes,
             wal_bytes: engine.log.bytes_written.get(),
             wal_syncs: engine.log.syncs.get(),
             checkpoints: counters.checkpoints.get(),

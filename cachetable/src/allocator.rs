@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0        start                                                    end
-//! | super- |  used  |  free  | used |     free     |  used  |  free  |  not in the file yet
+//! | super- |  used  |  free  | used |    hollow    |  used  |  free  |  not in the file yet
 //! | blocks |        |        |      |              |        |  tail  |
 //! ```
 //!
@@ -10,11 +10,15 @@
 //! exactly; only when none fits does the file grow, and then a free tail is extended rather than
 //! skipped. So data gathers at the front, the tail empties, and the file can be cut.
 //!
+//! An extent is *hollow* when nobody uses it and its space may have been given back to the system:
+//! nothing is allocated there before the system has been asked for the space again.
+//!
 //! Invariants, checked by [`Allocator::check`]:
-//! 1. free extents lie within `start..end`, are not empty, and neither overlap nor touch;
+//! 1. free extents lie within `start..end`, are not empty, and neither overlap nor touch; the same
+//!    holds for hollow ones, and no free one overlaps a hollow one;
 //! 2. all offsets and lengths are multiples of [`Extent::UNIT`];
-//! 3. what is not free in `start..end` is used: each byte belongs to one extent that somebody
-//!    allocated.
+//! 3. what is neither free nor hollow in `start..end` is used: each byte belongs to one extent that
+//!    somebody allocated.
 //!
 //! Every change takes expected O(log n) of n free extents. No locks, no I/O, no randomness: the
 //! same calls give the same extents.
@@ -25,6 +29,10 @@ use sapwood_serialize::{Corruption, Extent};
 
 use free_tree::FreeTree;
 
+/// Smaller extents keep their space: each hole costs the file system an entry of its map, and two
+/// calls, to make it and to fill it.
+pub const HOLE_BYTES: u64 = 16 << 10;
+
 /// Knows which extents of the block file are free.
 #[derive(Clone)]
 pub struct Allocator {
@@ -33,6 +41,8 @@ pub struct Allocator {
     end: u64,
     free: FreeTree,
     free_bytes: u64,
+    hollow: FreeTree,
+    hollow_bytes: u64,
 }
 
 impl Allocator {
@@ -42,10 +52,18 @@ impl Allocator {
     /// When `start` is not a multiple of [`Extent::UNIT`].
     pub fn new(start: u64) -> Allocator {
         assert!(is_aligned(start));
-        Allocator { start, end: start, free: FreeTree::default(), free_bytes: 0 }
+        Allocator {
+            start,
+            end: start,
+            free: FreeTree::default(),
+            free_bytes: 0,
+            hollow: FreeTree::default(),
+            hollow_bytes: 0,
+        }
     }
 
-    /// A file in which exactly `used`, in ascending order, is allocated and that ends with it.
+    /// A file in which exactly `used`, in ascending order, is allocated and that ends with it. Gaps
+    /// that may have been punched, of [`HOLE_BYTES`] and more, are hollow.
     ///
     /// # Errors
     /// When an extent is empty, not aligned, out of order, before `start` or beyond 2^64. The
@@ -61,8 +79,10 @@ impl Allocator {
         for extent in used {
             let end = check_used(extent, allocator.end)?;
             let gap = Extent { offset: allocator.end, bytes: extent.offset - allocator.end };
-            if gap.bytes > 0 {
-                allocator.insert(gap);
+            match gap.bytes {
+                0 => {}
+                HOLE_BYTES.. => allocator.insert_hollow(gap),
+                _ => allocator.insert(gap),
             }
             allocator.end = end;
         }
@@ -99,8 +119,8 @@ impl Allocator {
         let end = extent.offset.checked_add(extent.bytes).expect("extents end below 2^64");
         assert!(extent.offset >= self.start && end <= self.end, "{extent:?} is not in the file");
         let before = self.free.last_before(end);
-        if let Some(before) = before {
-            assert!(before.end() <= extent.offset, "{extent:?} is freed, but {before:?} is free");
+        for other in before.into_iter().chain(self.hollow.last_before(end)) {
+            assert!(other.end() <= extent.offset, "{extent:?} is freed, but {other:?} is free");
         }
         let mut merged = extent;
         if let Some(before) = before.filter(|before| before.end() == extent.offset) {
@@ -122,6 +142,101 @@ impl Allocator {
             self.end = tail.offset;
         }
         self.end
+    }
+
+    /// The hollow extent at the end of the file.
+    pub fn hollow_tail(&self) -> Option<Extent> {
+        self.hollow.last_before(u64::MAX).filter(|tail| tail.end() == self.end)
+    }
+
+    /// Drops a hollow extent at the end of the file; whether there was one. The file has to be cut
+    /// at the new end before it grows again.
+    pub fn cut_hollow_tail(&mut self) -> bool {
+        let tail = self.hollow_tail();
+        if let Some(tail) = tail {
+            self.remove_hollow(tail);
+            self.end = tail.offset;
+        }
+        tail.is_some()
+    }
+
+    /// Makes free extents of at least [`HOLE_BYTES`] hollow, from the last one on, as many as fit
+    /// into `bytes` whole, and no more than `most` of them.
+    pub fn hollow_out(&mut self, mut bytes: u64, most: usize) -> Vec<Extent> {
+        let mut found = Vec::new();
+        let mut behind = u64::MAX;
+        while let Some(extent) = self.free.last_before(behind).filter(|_| found.len() < most) {
+            behind = extent.offset;
+            if extent.bytes < HOLE_BYTES || extent.bytes > bytes {
+                continue;
+            }
+            bytes -= extent.bytes;
+            self.remove(extent);
+            self.insert_hollow(extent);
+            found.push(extent);
+        }
+        found
+    }
+
+    fn insert_hollow(&mut self, extent: Extent) {
+        let mut merged = extent;
+        let before = self.hollow.last_before(extent.offset);
+        if let Some(before) = before.filter(|before| before.end() == extent.offset) {
+            self.remove_hollow(before);
+            merged = Extent { offset: before.offset, bytes: before.bytes + merged.bytes };
+        }
+        if let Some(after) = self.hollow.at(extent.end()) {
+            self.remove_hollow(after);
+            merged.bytes += after.bytes;
+        }
+        self.hollow.insert(merged);
+        self.hollow_bytes += merged.bytes;
+    }
+
+    fn remove_hollow(&mut self, extent: Extent) {
+        self.hollow.remove(extent.offset);
+        self.hollow_bytes -= extent.bytes;
+    }
+
+    /// The lowest free extent that has `bytes`.
+    pub fn lowest_free(&self, bytes: u64) -> Option<Extent> {
+        self.free.first(bytes)
+    }
+
+    /// The front of the lowest hollow extent that has `least` bytes: up to `ample` bytes.
+    pub fn hollow_front(&self, least: u64, ample: u64) -> Option<Extent> {
+        let extent = self.hollow.first(least.max(1))?;
+        Some(Extent { bytes: extent.bytes.min(ample.max(least)), ..extent })
+    }
+
+    /// The front of a hollow extent has its space again, and is free.
+    ///
+    /// # Panics
+    /// When it is not the front of a hollow extent.
+    pub fn fill(&mut self, front: Extent) {
+        let hollow = self.hollow.at(front.offset).expect("it is the front of a hollow extent");
+        assert!(front.bytes > 0 && is_aligned(front.bytes) && front.bytes <= hollow.bytes);
+        self.remove_hollow(hollow);
+        let rest = Extent { offset: front.end(), bytes: hollow.bytes - front.bytes };
+        if rest.bytes > 0 {
+            self.insert_hollow(rest);
+        }
+        self.free(front);
+    }
+
+    /// Whether the whole of `extent`, not empty, is the front of a hollow one.
+    pub fn is_hollow_front(&self, extent: Extent) -> bool {
+        self.hollow.at(extent.offset).is_some_and(|hollow| extent.bytes <= hollow.bytes)
+    }
+
+    /// The bytes of all hollow extents.
+    pub fn hollow_bytes(&self) -> u64 {
+        self.hollow_bytes
+    }
+
+    /// All hollow extents in ascending order.
+    pub fn hollow_extents(&self) -> impl Iterator<Item = Extent> {
+        self.hollow.iter()
     }
 
     /// Where the file ends.
@@ -150,11 +265,28 @@ impl Allocator {
     /// The first invariant that does not hold.
     pub fn check(&self) -> Result<(), &'static str> {
         self.free.check()?;
+        self.hollow.check()?;
         if !is_aligned(self.start) || !is_aligned(self.end) || self.end < self.start {
             return Err("the file begins and ends at a multiple of the unit");
         }
+        self.check_places(&self.free)?;
+        self.check_places(&self.hollow)?;
+        let ends_before = |free: &Extent| {
+            let hollow = self.hollow.last_before(free.end());
+            hollow.is_none_or(|hollow| hollow.end() <= free.offset)
+        };
+        if !self.free.iter().all(|free| ends_before(&free)) {
+            return Err("what is free is not hollow");
+        }
+        let sum = |extents: &FreeTree| extents.iter().map(|extent| extent.bytes).sum::<u64>();
+        let are_counted =
+            sum(&self.free) == self.free_bytes && sum(&self.hollow) == self.hollow_bytes;
+        if are_counted { Ok(()) } else { Err("the free bytes are counted") }
+    }
+
+    fn check_places(&self, extents: &FreeTree) -> Result<(), &'static str> {
         let mut behind = None;
-        for extent in self.free.iter() {
+        for extent in extents.iter() {
             if extent.bytes == 0 || !is_aligned(extent.offset) || !is_aligned(extent.bytes) {
                 return Err("a free extent is a positive multiple of the unit");
             }
@@ -166,8 +298,7 @@ impl Allocator {
             }
             behind = Some(extent.end());
         }
-        let sum: u64 = self.free.iter().map(|extent| extent.bytes).sum();
-        if sum == self.free_bytes { Ok(()) } else { Err("the free bytes are counted") }
+        Ok(())
     }
 
     fn insert(&mut self, extent: Extent) {
@@ -234,11 +365,11 @@ mod tests {
 
     #[test]
     fn free_extents_that_touch_are_found() {
-        let mut allocator = Allocator::from_used(START, [extent(8, 1)]).unwrap();
-        allocator.remove(extent(2, 6));
-        allocator.insert(extent(2, 3));
+        let mut allocator = Allocator::from_used(START, [extent(5, 1)]).unwrap();
+        allocator.remove(extent(2, 3));
+        allocator.insert(extent(2, 2));
         assert_eq!(allocator.check(), Ok(()));
-        allocator.insert(extent(5, 1));
+        allocator.insert(extent(4, 1));
         assert_eq!(allocator.check(), Err("free extents neither overlap nor touch"));
     }
 
@@ -296,42 +427,59 @@ mod tests {
         }
     }
 
-    /// One flag per unit: whether it is used. As slow as it is plain.
+    /// What each unit is. As slow as it is plain.
     struct Model {
-        used: Vec<bool>,
+        units: Vec<Unit>,
+    }
+
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    enum Unit {
+        Used,
+        Free,
+        Hollow,
     }
 
     impl Model {
         fn allocate(&mut self, units: usize) -> Extent {
-            let tail = self.used.iter().rev().take_while(|used| !**used).count();
-            let fits = self.used.windows(units).position(|window| !window.contains(&true));
-            let place = fits.unwrap_or(self.used.len() - tail);
-            let length = self.used.len().max(place + units);
-            self.used.resize(length, true);
-            self.used[place..place + units].fill(true);
-            extent(2 + place as u64, units as u64)
+            let tail = self.units.iter().rev().take_while(|unit| **unit == Unit::Free).count();
+            let is_free = |window: &[Unit]| window.iter().all(|unit| *unit == Unit::Free);
+            let fits = self.units.windows(units).position(is_free);
+            let place = fits.unwrap_or(self.units.len() - tail);
+            let length = self.units.len().max(place + units);
+            self.units.resize(length, Unit::Free);
+            let taken = extent(2 + place as u64, units as u64);
+            self.turn(taken, Unit::Free, Unit::Used);
+            taken
         }
 
-        fn fill(&mut self, extent: Extent) {
+        /// Turns a stretch of `from` into one of `into`.
+        fn turn(&mut self, extent: Extent, from: Unit, into: Unit) {
             let place = usize::try_from((extent.offset - START) / UNIT).unwrap();
             let units = usize::try_from(extent.bytes / UNIT).unwrap();
-            assert!(!self.used[place..place + units].contains(&false));
-            self.used[place..place + units].fill(false);
+            let stretch = &mut self.units[place..place + units];
+            assert!(stretch.iter().all(|unit| *unit == from), "{stretch:?}");
+            stretch.fill(into);
         }
 
-        fn cut_tail(&mut self) -> u64 {
-            while self.used.last() == Some(&false) {
-                self.used.pop();
+        fn cut_tail(&mut self, goes: fn(Unit) -> bool) -> u64 {
+            while self.units.last().is_some_and(|unit| goes(*unit)) {
+                self.units.pop();
             }
-            START + self.used.len() as u64 * UNIT
+            START + self.units.len() as u64 * UNIT
         }
 
-        fn used(&self) -> Vec<Extent> {
-            stretches((0..self.used.len()).filter(|place| self.used[*place]))
+        fn all(&self, is: fn(Unit) -> bool) -> Vec<Extent> {
+            stretches((0..self.units.len()).filter(|place| is(self.units[*place])))
         }
 
-        fn free(&self) -> Vec<Extent> {
-            stretches((0..self.used.len()).filter(|place| !self.used[*place]))
+        /// As after an opening: long gaps may have been punched.
+        fn reopen(&mut self) {
+            self.cut_tail(|unit| unit != Unit::Used);
+            for gap in self.all(|unit| unit != Unit::Used) {
+                let place = usize::try_from((gap.offset - START) / UNIT).unwrap();
+                let into = if gap.bytes < HOLE_BYTES { Unit::Free } else { Unit::Hollow };
+                self.units[place..][..usize::try_from(gap.bytes / UNIT).unwrap()].fill(into);
+            }
         }
     }
 
@@ -352,16 +500,22 @@ mod tests {
         Allocate(u64),
         Free(prop::sample::Index),
         FreeHalf(prop::sample::Index),
+        HollowOut(u64),
+        Fill(u64),
         CutTail,
+        CutHollowTail,
         Rebuild,
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            6 => (1..12 * UNIT).prop_map(Step::Allocate),
+            6 => (1..24 * UNIT).prop_map(Step::Allocate),
             5 => any::<prop::sample::Index>().prop_map(Step::Free),
             2 => any::<prop::sample::Index>().prop_map(Step::FreeHalf),
+            2 => (1..100 * UNIT).prop_map(Step::HollowOut),
+            2 => (1..24 * UNIT).prop_map(Step::Fill),
             1 => Just(Step::CutTail),
+            1 => Just(Step::CutHollowTail),
             1 => Just(Step::Rebuild),
         ]
     }
@@ -395,10 +549,21 @@ mod tests {
                     self.live.extend(Some(rest).filter(|rest| rest.bytes > 0));
                 }
                 Step::Free(_) | Step::FreeHalf(_) => {}
-                Step::CutTail => assert_eq!(self.allocator.cut_tail(), self.model.cut_tail()),
+                Step::HollowOut(bytes) => self.hollow_out(bytes),
+                Step::Fill(bytes) => self.fill_front(Extent::round_up(bytes)),
+                Step::CutTail => {
+                    let end = self.model.cut_tail(|unit| unit == Unit::Free);
+                    assert_eq!(self.allocator.cut_tail(), end);
+                }
+                Step::CutHollowTail => {
+                    let before = self.model.units.len();
+                    self.model.cut_tail(|unit| unit == Unit::Hollow);
+                    let is_cut = self.model.units.len() < before;
+                    assert_eq!(self.allocator.cut_hollow_tail(), is_cut);
+                }
                 Step::Rebuild => {
-                    self.model.cut_tail();
-                    let used = self.model.used();
+                    self.model.reopen();
+                    let used = self.model.all(|unit| unit == Unit::Used);
                     self.allocator = Allocator::from_used(START, used).unwrap();
                 }
             }
@@ -406,20 +571,44 @@ mod tests {
 
         fn free(&mut self, extent: Extent) {
             self.allocator.free(extent);
-            self.model.fill(extent);
+            self.model.turn(extent, Unit::Used, Unit::Free);
+        }
+
+        fn hollow_out(&mut self, bytes: u64) {
+            let hollowed = self.allocator.hollow_out(bytes, 3);
+            assert!(hollowed.len() <= 3);
+            assert!(hollowed.iter().map(|extent| extent.bytes).sum::<u64>() <= bytes);
+            for extent in hollowed {
+                assert!(extent.bytes >= HOLE_BYTES);
+                self.model.turn(extent, Unit::Free, Unit::Hollow);
+            }
+        }
+
+        fn fill_front(&mut self, bytes: u64) {
+            let hollow = self.model.all(|unit| unit == Unit::Hollow);
+            let lowest = hollow.into_iter().find(|extent| extent.bytes >= bytes);
+            let front = self.allocator.hollow_front(bytes, 4 * UNIT);
+            assert_eq!(front.map(|front| front.offset), lowest.map(|lowest| lowest.offset));
+            let Some(front) = front else { return };
+            assert!(front.bytes >= bytes && front.bytes <= bytes.max(4 * UNIT));
+            self.allocator.fill(front);
+            self.model.turn(front, Unit::Hollow, Unit::Free);
         }
 
         fn check(&self) {
-            let free = self.model.free();
+            let free = self.model.all(|unit| unit == Unit::Free);
             assert_eq!(free_of(&self.allocator), free);
-            assert_eq!(self.allocator.end(), START + self.model.used.len() as u64 * UNIT);
+            let hollow: Vec<_> = self.allocator.hollow_extents().collect();
+            assert_eq!(hollow, self.model.all(|unit| unit == Unit::Hollow));
+            assert_eq!(self.allocator.end(), START + self.model.units.len() as u64 * UNIT);
             let longest = free.iter().map(|extent| extent.bytes).max();
             assert_eq!(self.allocator.largest_free(), longest.unwrap_or(0));
             let mut live = self.live.clone();
             live.sort_unstable();
             assert!(live.windows(2).all(|pair| pair[0].end() <= pair[1].offset));
             let bytes: u64 = live.iter().map(|extent| extent.bytes).sum();
-            assert_eq!(bytes + self.allocator.free_bytes() + START, self.allocator.end());
+            let hollow: u64 = hollow.iter().map(|extent| extent.bytes).sum();
+            assert_eq!(bytes + self.allocator.free_bytes() + hollow + START, self.allocator.end());
         }
     }
 
@@ -428,7 +617,7 @@ mod tests {
         fn it_does_what_a_bitmap_does(steps in prop::collection::vec(step(), 1..200)) {
             let mut pair = Pair {
                 allocator: Allocator::new(START),
-                model: Model { used: Vec::new() },
+                model: Model { units: Vec::new() },
                 live: Vec::new(),
             };
             for step in steps {

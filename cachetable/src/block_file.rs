@@ -69,7 +69,7 @@ impl BlockFile {
         let file = storage.create(BLOCK_FILE).map_err(failed)?;
         // Durable zeros first: a power cut in the next write then leaves zeros or a torn
         // superblock, which `open` knows for what it is, and nothing else.
-        file.allocate(SLOTS_BYTES).map_err(failed)?;
+        file.allocate(0, SLOTS_BYTES).map_err(failed)?;
         file.sync().map_err(failed)?;
         storage.sync_names().map_err(failed)?;
         file.expect_random_reads();
@@ -226,7 +226,7 @@ fn is_cut_off(one: &[u8], other: &[u8]) -> bool {
 }
 
 fn full_or_io(doing: &'static str, error: io::Error) -> Fault {
-    if crate::cachetable::is_full(&error) {
+    if crate::space::is_full(&error) {
         return Fault::DiskFull { bytes: SLOTS_BYTES };
     }
     Fault::io(doing, BLOCK_FILE, error)

@@ -20,7 +20,7 @@ use sapwood_serialize::node::{Handle, Image, Node, ResidentNode};
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{SegmentIdentity, SegmentMeta};
 use sapwood_serialize::{
-    BlockId, Charge, Compression, DatabaseId, Extent, Meter, Page, SegmentId, Storage, StorageFile,
+    BlockId, Charge, Compression, DatabaseId, Meter, Page, SegmentId, Storage, StorageFile,
 };
 
 use crate::budget::Budget;
@@ -29,6 +29,7 @@ use crate::fault::{Fault, Poison};
 use crate::ledger::{Ledger, Opened};
 use crate::stats::Counters;
 use crate::step::{StepPoint, Steps};
+use crate::sync::atomic::AtomicBool;
 use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
 use crate::write_behind::Gate;
 
@@ -83,6 +84,8 @@ pub struct Cachetable {
     pages: Mutex<Clock>,
     directories: Mutex<Clock>,
     pub(crate) growing: Mutex<()>,
+    /// Whether all hollow extents are known to be holes.
+    pub(crate) holes_are_real: AtomicBool,
 }
 
 impl std::fmt::Debug for Cachetable {
@@ -119,6 +122,7 @@ impl Cachetable {
             pages: Mutex::new(Rank::PageShard, Clock::default()),
             directories: Mutex::new(Rank::PageShard, Clock::default()),
             growing: Mutex::new(Rank::Claims, ()),
+            holes_are_real: AtomicBool::new(false),
         }
     }
 
@@ -321,73 +325,6 @@ impl Cachetable {
         true
     }
 
-    // ----- space -------------------------------------------------------------------------------
-
-    /// Promises `bytes` of the block file to something that will be written later, growing the
-    /// file where needed. `DiskFull` before anything happened when there is not so much.
-    pub fn promise(&self, bytes: u64) -> Result<Charge, Fault> {
-        loop {
-            let wanted = {
-                let ledger = self.ledger.lock();
-                let owed = self.meters.promised.bytes() + bytes + Cachetable::floor(&ledger);
-                let short = owed.saturating_sub(ledger.headroom());
-                if short == 0 {
-                    return Ok(self.promise_anyway(bytes));
-                }
-                ledger.file_bytes() + short
-            };
-            self.grow_file(wanted)?;
-        }
-    }
-
-    /// The same where the space is known to be covered by another promise.
-    pub fn promise_anyway(&self, bytes: u64) -> Charge {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        self.meters.promised.charge(bytes)
-    }
-
-    /// What the tables of a checkpoint and the images of nodes need, generously.
-    pub(crate) fn floor(ledger: &Ledger) -> u64 {
-        const SMALL: u64 = 16 << 10;
-        SMALL + ledger.file_bytes() / 64
-    }
-
-    /// Takes an extent for `bytes`, growing the file where needed.
-    pub(crate) fn reserve(&self, bytes: u64) -> Result<Extent, Fault> {
-        loop {
-            let wanted = match self.ledger.lock().reserve(bytes) {
-                Ok(extent) => return Ok(extent),
-                Err(wanted) => wanted,
-            };
-            self.grow_file(wanted)?;
-        }
-    }
-
-    /// Makes the file at least `wanted` long, by an eighth at once where the disk has it.
-    fn grow_file(&self, wanted: u64) -> Result<(), Fault> {
-        const STEP_MAX: u64 = 64 << 20;
-        let _one_at_a_time = self.growing.lock();
-        let before = self.ledger.lock().file_bytes();
-        if before >= wanted {
-            return Ok(());
-        }
-        let ample = wanted.max(before + (before / 8).min(STEP_MAX)).next_multiple_of(Extent::UNIT);
-        let wanted = wanted.next_multiple_of(Extent::UNIT);
-        let mut grown = self.file.allocate(ample).map(|()| ample);
-        // Only a lack of space is worth another try: any other failure is told.
-        if grown.as_ref().is_err_and(is_full) {
-            grown = self.file.allocate(wanted).map(|()| wanted);
-        }
-        match grown {
-            Ok(bytes) => self.ledger.lock().set_file_bytes(bytes),
-            Err(error) if is_full(&error) => {
-                return Err(Fault::DiskFull { bytes: wanted - before });
-            }
-            Err(error) => return Err(self.poison.record(Fault::io("growing", BLOCK_FILE, error))),
-        }
-        Ok(())
-    }
-
     /// Gives back extents that a job wrote and never published.
     pub fn give_back(&self, segments: &[Arc<Segment>]) {
         let mut ledger = self.ledger.lock();
@@ -420,12 +357,6 @@ pub fn encoder_pool(threads: usize) -> std::io::Result<Option<EncoderPool>> {
         .num_threads(threads)
         .thread_name(|number| format!("sapwood-encode-{}", number + 1));
     builder.build().map(Some).map_err(std::io::Error::other)
-}
-
-/// Whether the system said that there is no space left.
-pub fn is_full(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 fn has_resident_child(handle: &Handle) -> bool {

@@ -197,31 +197,4 @@ impl Cachetable {
         let synced = self.file.sync();
         synced.map_err(|error| self.poison().record(Fault::io("syncing", BLOCK_FILE, error)))
     }
-
-    /// Gives free space at the end of the file back to the system where there is much, save for
-    /// what was promised.
-    pub fn shorten_file(&self) -> Result<(), Fault> {
-        let _one_at_a_time = self.growing.lock();
-        let shorter = {
-            let mut ledger = self.ledger();
-            let keep = self.meters().promised.bytes() + Cachetable::floor(&ledger);
-            // First here, so that nothing behind the new end is handed out any more.
-            ledger.shorten(keep)
-        };
-        let Some(bytes) = shorter else { return Ok(()) };
-        let cut = self.file.set_len(bytes);
-        cut.map_err(|error| self.poison().record(Fault::io("cutting", BLOCK_FILE, error)))
-    }
-
-    /// Gives free space at the end of the file back to the system. For a database that is about to
-    /// be closed: the next write grows the file again.
-    pub fn cut_file(&self) -> Result<(), Fault> {
-        let _one_at_a_time = self.growing.lock();
-        let end = self.ledger().cut_tail();
-        self.file
-            .set_len(end)
-            .map_err(|error| self.poison().record(Fault::io("cutting", BLOCK_FILE, error)))?;
-        self.ledger().set_file_bytes(end);
-        Ok(())
-    }
 }

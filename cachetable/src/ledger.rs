@@ -14,14 +14,16 @@
 //! costs the same for any size.
 //!
 //! Invariants, checked by [`Ledger::check`]:
-//! 1. an extent is free if and only if none of the three owns it, nobody reserved it, the log does
-//!    not name it, and no live view that is older than its retirement can reach it;
+//! 1. an extent is free (or hollow: free, but its space may not be there) if and only if none of
+//!    the three owns it, nobody reserved it, the log does not name it, and no live view that is older
+//!    than its retirement can reach it;
 //! 2. a written segment or image that the current view holds is in the current used-set; one that
 //!    is not written is on the unwritten list;
 //! 3. being written, the block-table entry and the used-set change in one step.
 //!
 //! Nothing here can fail, does I/O or takes a lock. What contradicts itself poisons the database.
 
+mod check;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +35,6 @@ use imbl::ordmap::DiffItem;
 use sapwood_serialize::block_table_image::NodePlace;
 use sapwood_serialize::node::Handle;
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace, Standing};
-use sapwood_serialize::superblock::SLOTS_BYTES;
 use sapwood_serialize::{BlockId, Corruption, Extent, GenerationId, SegmentId};
 
 use crate::allocator::Allocator;
@@ -103,11 +104,32 @@ struct Cut {
     table: BlockTable,
 }
 
+/// What has to be there before an extent can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// The space of the front of a hollow extent,
+    Hollow {
+        /// all of it where the disk has so much,
+        front: Extent,
+        /// or so many bytes of it.
+        least: u64,
+    },
+    /// or a file that is so long.
+    Length(u64),
+}
+
+/// So much of a hollow extent is filled at once, where it is as long: each call to the system costs
+/// as much as some rows.
+const FILL_BYTES: u64 = 1 << 20;
+
 /// The state behind the publish mutex; see the module's head.
 pub struct Ledger {
     poison: Arc<Poison>,
     allocator: Allocator,
     file_bytes: u64,
+    /// Between the allocator's end and here, the file has the space that it seems to have. A crash
+    /// may have left less.
+    backed_bytes: u64,
     used: UsedSet,
     table: BlockTable,
     versions: Versions,
@@ -139,6 +161,7 @@ impl Ledger {
         }
         Ledger {
             poison: Arc::default(),
+            backed_bytes: opened.allocator.end(),
             allocator: opened.allocator,
             file_bytes: opened.file_bytes,
             used,
@@ -189,28 +212,71 @@ impl Ledger {
 
     // ----- space ------------------------------------------------------------------------------
 
-    /// How long the file really is: the space below is there for the taking.
+    /// How long the file is.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
 
-    /// Records that the file was grown (or cut) to `bytes`.
-    pub fn set_file_bytes(&mut self, bytes: u64) {
-        self.file_bytes = bytes;
+    /// Up to where the file can be written without asking the system for space, save for what is
+    /// hollow.
+    pub fn backed_bytes(&self) -> u64 {
+        self.backed_bytes
     }
 
-    /// The space within the file that nothing uses.
+    /// Records that the system has put space behind everything up to `bytes`.
+    pub fn set_backed_bytes(&mut self, bytes: u64) {
+        self.backed_bytes = bytes;
+        self.file_bytes = self.file_bytes.max(bytes);
+    }
+
+    /// The space within the file that nothing uses, and that is really there.
     pub fn headroom(&self) -> u64 {
-        self.allocator.free_bytes() + self.file_bytes.saturating_sub(self.allocator.end())
+        self.allocator.free_bytes() + self.backed_bytes.saturating_sub(self.allocator.end())
     }
 
-    /// Takes an extent of at least `bytes`, or says how long the file would have to be.
-    pub fn reserve(&mut self, bytes: u64) -> Result<Extent, u64> {
+    /// Where `short` more bytes of headroom come from.
+    pub fn lack_of(&self, short: u64) -> Lack {
+        let ample = Extent::round_up(short.max(FILL_BYTES));
+        match self.allocator.hollow_front(Extent::UNIT, ample) {
+            Some(front) => Lack::Hollow { front, least: Extent::round_up(short).min(front.bytes) },
+            None => Lack::Length(self.backed_bytes + short),
+        }
+    }
+
+    /// The hollow extent that should be filled for `bytes` rather than that they are written further
+    /// out: what is used should gather at the front of the file.
+    pub fn hollow_for(&self, bytes: u64) -> Option<Extent> {
+        let bytes = Extent::round_up(bytes);
+        let front = self.allocator.hollow_front(bytes, FILL_BYTES)?;
+        let free = self.allocator.lowest_free(bytes);
+        free.is_none_or(|free| front.offset < free.offset).then_some(front)
+    }
+
+    /// The front of a hollow tail that has to be filled before the rest of it is cut off, so that
+    /// `keep` bytes of headroom stay.
+    pub fn hollow_to_keep(&mut self, keep: u64) -> Option<Extent> {
+        self.allocator.cut_tail();
+        let tail = self.allocator.hollow_tail()?;
+        let short = Extent::round_up(keep.saturating_sub(self.allocator.free_bytes()));
+        (short > 0 && short < tail.bytes).then_some(Extent { bytes: short, ..tail })
+    }
+
+    /// Hollow extents from `offset` on, `most` at the most.
+    pub fn hollow_from(&self, offset: u64, most: usize) -> Vec<Extent> {
+        let behind = self.allocator.hollow_extents().filter(|hollow| hollow.offset >= offset);
+        behind.take(most).collect()
+    }
+
+    /// Takes an extent of at least `bytes`, or says what has to be there first.
+    pub fn reserve(&mut self, bytes: u64) -> Result<Extent, Lack> {
         let extent = self.allocator.allocate(bytes);
-        if extent.end() > self.file_bytes {
+        if extent.end() > self.backed_bytes {
             self.allocator.free(extent);
             self.allocator.cut_tail();
-            return Err(extent.end());
+            return Err(match self.hollow_for(extent.bytes) {
+                Some(front) => Lack::Hollow { front, least: extent.bytes },
+                None => Lack::Length(extent.end()),
+            });
         }
         self.reserved.insert(extent.offset, extent.bytes);
         Ok(extent)
@@ -265,22 +331,70 @@ impl Ledger {
         });
     }
 
-    /// Cuts free space off the end and tells how much of the file is in use.
+    /// Cuts what nothing uses off the end, and tells how long the file has to be now.
     pub fn cut_tail(&mut self) -> u64 {
-        self.allocator.cut_tail()
+        let mut end = self.allocator.cut_tail();
+        while self.allocator.cut_hollow_tail() {
+            end = self.allocator.cut_tail();
+        }
+        self.backed_bytes = end;
+        self.file_bytes = end;
+        end
+    }
+
+    /// Makes long free extents hollow, `most` at the most, save for `keep` bytes of headroom. Their
+    /// space is there until the caller gives it back.
+    pub fn hollow_out(&mut self, keep: u64, most: usize) -> Vec<Extent> {
+        let spare = self.headroom().saturating_sub(keep);
+        self.allocator.hollow_out(spare, most)
+    }
+
+    /// Whether `front` is the front of a hollow extent.
+    pub fn is_hollow(&self, front: Extent) -> bool {
+        self.allocator.is_hollow_front(front)
+    }
+
+    /// The front of a hollow extent has its space again.
+    pub fn fill(&mut self, front: Extent) {
+        self.allocator.fill(front);
+    }
+
+    /// The bytes within the file whose space may not be there.
+    pub fn hollow_bytes(&self) -> u64 {
+        self.allocator.hollow_bytes()
+    }
+
+    /// The bytes of free extents whose space is there.
+    pub fn free_bytes(&self) -> u64 {
+        self.allocator.free_bytes()
+    }
+
+    /// The bytes that the last checkpoint owns and the current view does not.
+    pub fn superseded_bytes(&self) -> u64 {
+        let gone = self.checkpointed.diff(&self.used).map(|item| match item {
+            DiffItem::Remove(_, bytes) => *bytes,
+            DiffItem::Add(..) | DiffItem::Update { .. } => 0,
+        });
+        gone.sum()
     }
 
     /// Shortens the file to what is in use and `keep` bytes of free space, if that is worth it, and
     /// tells the new length.
     pub fn shorten(&mut self, keep: u64) -> Option<u64> {
         const WORTH_BYTES: u64 = 256 << 10;
-        let end = self.allocator.cut_tail();
+        let mut end = self.allocator.cut_tail();
+        // What lies behind a hollow tail is headroom, too, which may be needed.
+        while self.allocator.free_bytes() >= keep && self.allocator.cut_hollow_tail() {
+            self.backed_bytes = self.allocator.end();
+            end = self.allocator.cut_tail();
+        }
         let tail = keep.saturating_sub(self.allocator.free_bytes());
-        let wanted = (end + tail).next_multiple_of(Extent::UNIT);
+        let wanted = Extent::round_up(end + tail);
         let saved = self.file_bytes.saturating_sub(wanted);
         if saved < WORTH_BYTES.max(self.file_bytes / 4) {
             return None;
         }
+        self.backed_bytes = self.backed_bytes.min(wanted);
         self.file_bytes = wanted;
         Some(wanted)
     }
@@ -566,37 +680,6 @@ impl Ledger {
                 self.free(extent);
             }
         }
-    }
-
-    // ----- checking ---------------------------------------------------------------------------
-
-    /// Checks invariant 1, and that `reachable` (of the current view) is its used-set.
-    pub fn check(&self, reachable: &BTreeMap<u64, u64>) -> Result<(), String> {
-        let owned: BTreeMap<u64, u64> = self.used.iter().map(|(o, b)| (*o, *b)).collect();
-        if owned != *reachable {
-            let lost = owned.iter().find(|(offset, _)| !reachable.contains_key(offset));
-            let wild = reachable.iter().find(|(offset, _)| !owned.contains_key(offset));
-            return Err(format!(
-                "the view's used-set is not what it reaches (not reached: {lost:?}, not owned: {wild:?})"
-            ));
-        }
-        self.allocator.check()?;
-        let mut taken = owned;
-        let cut = self.in_progress.iter().flat_map(|cut| cut.used.iter());
-        taken.extend(self.checkpointed.iter().chain(cut).map(|(o, b)| (*o, *b)));
-        taken.extend(self.reserved.iter().chain(&self.waiting).map(|(o, b)| (*o, *b)));
-        taken.extend(self.logged.iter().map(|(offset, logged)| (*offset, logged.bytes)));
-        let mut all: Vec<Extent> = self.allocator.free_extents().collect();
-        all.extend(taken.into_iter().map(|(offset, bytes)| Extent { offset, bytes }));
-        all.sort_unstable();
-        let mut end = SLOTS_BYTES;
-        for extent in all {
-            if extent.offset != end {
-                return Err(format!("the space at byte {end} is lost or has two owners"));
-            }
-            end = extent.end();
-        }
-        if end == self.allocator.end() { Ok(()) } else { Err("the end of the file is lost".into()) }
     }
 }
 

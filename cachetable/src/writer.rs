@@ -19,8 +19,9 @@ use sapwood_serialize::segment::{PageSlot, ResidentSegment, Segment, SegmentPlac
 use sapwood_serialize::segment_image::encode_segment;
 use sapwood_serialize::{Extent, Page, checksum};
 
-use crate::cachetable::{BLOCK_FILE, Cachetable, is_full};
+use crate::cachetable::{BLOCK_FILE, Cachetable};
 use crate::fault::Fault;
+use crate::space::is_full;
 
 /// What a job's own segment is, as against one that a view already holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

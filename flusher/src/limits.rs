@@ -25,6 +25,8 @@ pub struct Limits {
     pub runs_hard: usize,
     /// A leaf is due when its buffer has this many percent of a full leaf.
     pub leaf_due_percent: u64,
+    /// Holes are punched in the file only where they give back more than this.
+    pub holes_bytes: u64,
 }
 
 impl Default for Limits {
@@ -40,6 +42,7 @@ impl Default for Limits {
             leaf_runs: 8,
             runs_hard: 16,
             leaf_due_percent: 75,
+            holes_bytes: 4 << 20,
         }
     }
 }
@@ -58,6 +61,7 @@ impl Limits {
             leaf_runs: 3,
             runs_hard: 8,
             leaf_due_percent: 75,
+            holes_bytes: 16 << 10,
         }
     }
 

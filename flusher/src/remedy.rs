@@ -63,7 +63,7 @@ pub enum Need {
 ///
 /// Range deletes that let something go unread move at once.
 pub fn need(edge: &Edge, bounds: &Bounds, limits: &Limits) -> Need {
-    if lets_go(edge, bounds) {
+    if lets_go(edge, bounds, limits) {
         return Need::Flush;
     }
     let most = Most::of(edge, limits);
@@ -80,7 +80,7 @@ pub fn need(edge: &Edge, bounds: &Bounds, limits: &Limits) -> Need {
 /// How much of what makes it move is in the buffer of `edge`: from 100 on it needs something.
 pub fn fill_percent(edge: &Edge, bounds: &Bounds, limits: &Limits) -> u64 {
     let percent = Most::of(edge, limits).fill_percent(edge);
-    if lets_go(edge, bounds) { percent.max(100) } else { percent }
+    if lets_go(edge, bounds, limits) { percent.max(100) } else { percent }
 }
 
 /// What a buffer holds before it needs something.

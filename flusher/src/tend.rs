@@ -32,7 +32,11 @@ impl Mover {
                 self.enter_edges(name, &bounds, &child.node);
                 Ok(Outcome::Nothing)
             }
-            Remedy::Split => self.split(name),
+            Remedy::Split => {
+                // What is looked at afterwards is the first part alone.
+                self.enter_edges(name, &bounds, &child.node);
+                self.split(name)
+            }
             Remedy::Merge if edge.child.height() == 0 => {
                 self.due.merge_leaf(name.clone());
                 Ok(Outcome::Nothing)
@@ -69,7 +73,7 @@ impl Mover {
         match need(edge, bounds, &self.limits) {
             Need::Nothing => {}
             Need::Gather(_) => self.due.gather(name.clone()),
-            Need::Flush if lets_go(edge, bounds) => self.due.let_go(name.clone()),
+            Need::Flush if lets_go(edge, bounds, &self.limits) => self.due.let_go(name.clone()),
             Need::Flush if edge.buffer().len() >= self.limits.runs_hard => {
                 self.due.flush(name.clone(), URGENT + edge.buffer().len() as u64);
             }

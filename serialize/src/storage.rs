@@ -69,9 +69,10 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Cuts the file, or grows it with zeros that may take no space.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
 
-    /// Grows the file to at least `bytes` with space that is really there: later writes below
-    /// `bytes` do not meet a full disk. `StorageFull` when there is not enough.
-    fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Puts space that is really there behind a stretch, punched or beyond the end of the file,
+    /// which grows to hold it: later writes to it do not meet a full disk. `StorageFull` when there
+    /// is not enough. What the stretch holds already stays.
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()>;
 
     /// Gives the space of a stretch back; it then reads as zeros. Best effort: a file system that
     /// cannot do it keeps the bytes.

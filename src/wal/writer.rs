@@ -178,10 +178,10 @@ impl Log {
         const FIRST: u64 = 4 << 10;
         const STEP_MAX: u64 = 4 << 20;
         let ample = (allocated + allocated.clamp(FIRST, STEP_MAX)).max(needed);
-        let mut grown = file.file.allocate(ample).map(|()| ample);
+        let mut grown = file.file.allocate(allocated, ample - allocated).map(|()| ample);
         // Only a lack of space is worth another try: any other failure is told.
         if grown.as_ref().is_err_and(is_full) {
-            grown = file.file.allocate(needed).map(|()| needed);
+            grown = file.file.allocate(allocated, needed - allocated).map(|()| needed);
         }
         match grown {
             Ok(allocated) => Ok(allocated),
@@ -360,7 +360,7 @@ impl StorageFile for NoFile {
         refused()
     }
 
-    fn allocate(&self, _bytes: u64) -> std::io::Result<()> {
+    fn allocate(&self, _offset: u64, _bytes: u64) -> std::io::Result<()> {
         refused()
     }
 

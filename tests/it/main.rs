@@ -32,6 +32,7 @@ mod salvage;
 mod scenarios;
 mod slow_commits;
 mod small_traces;
+mod space;
 mod step_matrix;
 mod step_points;
 mod threads;

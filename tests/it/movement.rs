@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use sapwood::{Background, Config, Database, StepPoint, Tree, merge};
 
@@ -318,10 +318,11 @@ fn readers_charge_the_buffers_that_they_had_to_merge() {
 #[test]
 fn a_writer_breaks_idle_work_off() {
     // The point right before a leaf is gone through; there the writer comes.
-    let writer: Arc<OnceLock<Tree>> = Arc::default();
+    let writer: Arc<Mutex<Option<Tree>>> = Arc::default();
     let comes = writer.clone();
     let hook = move |point: StepPoint| {
-        if let Some(tree) = comes.get().filter(|_| point == StepPoint::ReconcileBegun) {
+        let tree = comes.lock().unwrap().clone();
+        if let Some(tree) = tree.filter(|_| point == StepPoint::ReconcileBegun) {
             tree.insert("meanwhile", "something").unwrap();
         }
         ControlFlow::Continue(())
@@ -331,13 +332,15 @@ fn a_writer_breaks_idle_work_off() {
     load_long(&db, 50_000);
     db.checkpoint().unwrap();
     assert_eq!(db.stats().movement.stopped, 0);
-    assert!(writer.set(db.tree("t").unwrap()).is_ok());
+    *writer.lock().unwrap() = Some(db.tree("t").unwrap());
     db.maintain(1).unwrap();
     while db.stats().movement.stopped == 0 {
         assert!(db.maintain(1).unwrap() > 0 || db.stats().movement.stopped > 0);
     }
     assert!(db.stats().debt_bytes > 0);
     assert_eq!(db.tree("t").unwrap().iter().count(), 50_001);
+    // The database has the hook, which must not keep the database.
+    *writer.lock().unwrap() = None;
 }
 
 /// What is unwritten cannot be evicted: a drained database that kept its cache full of it read a

@@ -37,6 +37,20 @@ impl FreeTree {
         take_first(&mut self.root, bytes)
     }
 
+    /// The lowest extent that has `bytes`.
+    pub(super) fn first(&self, bytes: u64) -> Option<Extent> {
+        let mut node = self.root.as_ref().filter(|node| node.longest >= bytes)?;
+        loop {
+            if longest(&node.left) >= bytes {
+                node = node.left.as_ref()?;
+            } else if node.extent.bytes >= bytes {
+                return Some(node.extent);
+            } else {
+                node = node.right.as_ref()?;
+            }
+        }
+    }
+
     /// The last extent that starts before `offset`.
     pub(super) fn last_before(&self, offset: u64) -> Option<Extent> {
         let mut found = None;
@@ -227,6 +241,8 @@ mod tests {
         }
         tree.check().unwrap();
         assert!(height(&tree.root) < 60, "height {}", height(&tree.root));
+        assert_eq!(tree.first(2), Some(Extent { offset: 3, bytes: 2 }));
+        assert_eq!(tree.first(3), None);
         assert_eq!(tree.take_first(2), Some(3));
         assert_eq!(tree.at(6).map(|extent| extent.bytes), Some(1));
         assert_eq!((tree.at(7), tree.last_before(0)), (None, None));

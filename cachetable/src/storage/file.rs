@@ -179,14 +179,14 @@ impl StorageFile for DiskFile {
         self.file.set_len(bytes)
     }
 
-    /// Reserves everything below `bytes`, punched stretches included. When the disk is full, a
-    /// part of it may have been reserved and the length may have grown.
-    fn allocate(&self, bytes: u64) -> io::Result<()> {
+    /// When the disk is full, a part of it may have been reserved and the length may have grown.
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()> {
         if bytes == 0 {
             return Ok(());
         }
-        match reserve(&self.file, FallocateFlags::empty(), 0, bytes) {
-            Err(errno) if is_unsupported(errno) => self.fill_with_zeros(bytes),
+        match reserve(&self.file, FallocateFlags::empty(), offset, bytes) {
+            // Such a file system does not punch either, so only what is behind the end is missing.
+            Err(errno) if is_unsupported(errno) => self.fill_with_zeros(offset + bytes),
             result => Ok(result?),
         }
     }
@@ -413,7 +413,7 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let folder = tempfile::tempdir().unwrap();
         let file = FileStorage::open(folder.path()).unwrap().create("a").unwrap();
-        file.allocate(1 << 20).unwrap();
+        file.allocate(0, 1 << 20).unwrap();
         let blocks = || fs::metadata(folder.path().join("a")).unwrap().blocks();
         assert!(blocks() * 512 >= 1 << 20);
         let before = blocks();

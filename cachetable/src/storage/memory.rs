@@ -199,8 +199,8 @@ impl StorageFile for MemoryFile {
     }
 
     /// Memory cannot be promised, only taken, so this sets the length and no more.
-    fn allocate(&self, bytes: u64) -> io::Result<()> {
-        let length = in_memory(bytes)?;
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let length = in_memory(offset.saturating_add(bytes))?;
         let mut contents = self.contents.lock();
         let grown = contents.length.max(length);
         contents.set_length(grown);

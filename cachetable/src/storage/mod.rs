@@ -117,8 +117,8 @@ mod tests {
         file.set_len(20_000).unwrap();
         file.set_len(40_000).unwrap();
         assert_eq!(contents(&*file), [vec![7; 20_000], vec![0; 20_000]].concat());
-        file.allocate(90_000).unwrap();
-        file.allocate(10).unwrap();
+        file.allocate(0, 90_000).unwrap();
+        file.allocate(0, 10).unwrap();
         assert_eq!(file.len().unwrap(), 90_000);
         file.write_at(&[8; 90_000], 0).unwrap();
         file.punch(4096, 65_536).unwrap();

@@ -93,7 +93,7 @@ impl StorageFile for ReadOnlyFile {
         refused()
     }
 
-    fn allocate(&self, _bytes: u64) -> io::Result<()> {
+    fn allocate(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
         refused()
     }
 
@@ -123,7 +123,7 @@ mod tests {
             file.write_at(b"x", 0),
             file.sync(),
             file.set_len(0),
-            file.allocate(100),
+            file.allocate(0, 100),
             file.punch(0, 4),
             storage.remove("a"),
             storage.create("b").map(|_| ()),

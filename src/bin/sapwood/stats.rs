@@ -59,6 +59,7 @@ fn totals(stats: &sapwood::Stats) -> Table {
     let rows = [
         ("file bytes", stats.file_bytes),
         ("live bytes", stats.live_bytes),
+        ("hollow bytes", stats.hollow_bytes),
         ("debt bytes", stats.debt_bytes),
         ("budget bytes", stats.budget_bytes),
         ("resident bytes", stats.resident_bytes),

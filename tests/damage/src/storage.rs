@@ -195,9 +195,9 @@ impl StorageFile for Handle {
         self.file.set_len(bytes)
     }
 
-    fn allocate(&self, bytes: u64) -> io::Result<()> {
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()> {
         self.calls.count()?;
-        self.file.allocate(bytes)
+        self.file.allocate(offset, bytes)
     }
 
     fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {

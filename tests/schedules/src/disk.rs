@@ -153,9 +153,9 @@ impl StorageFile for File {
         self.file.set_len(bytes)
     }
 
-    fn allocate(&self, bytes: u64) -> io::Result<()> {
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()> {
         self.lease.change();
-        self.file.allocate(bytes)
+        self.file.allocate(offset, bytes)
     }
 
     fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {

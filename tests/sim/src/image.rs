@@ -95,10 +95,11 @@ impl Image {
         self.length = length;
     }
 
-    /// Grows to at least `length` and gives every hole below it its space.
-    pub fn reserve(&mut self, length: usize) {
-        self.set_length(self.length.max(length));
-        for slot in &mut self.slots[..length.div_ceil(PAGE_BYTES)] {
+    /// Grows to hold `range` and gives every hole in it its space.
+    pub fn reserve(&mut self, range: Range<usize>) {
+        self.set_length(self.length.max(range.end));
+        let pages = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
+        for slot in &mut self.slots[pages] {
             if matches!(slot, Slot::Hole) {
                 *slot = Slot::Reserved;
                 self.backed += 1;
@@ -198,7 +199,7 @@ mod tests {
                     plain[offset.min(end)..end].fill(0);
                 }
                 2 => {
-                    image.reserve(offset);
+                    image.reserve(0..offset);
                     plain.resize(plain.len().max(offset), 0);
                     assert_eq!(image.missing_space(0..offset), 0);
                 }

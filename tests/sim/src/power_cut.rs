@@ -57,7 +57,7 @@ pub enum Others {
 pub enum Change {
     Write { bytes: Arc<[u8]>, offset: usize },
     SetLength(usize),
-    Reserve(usize),
+    Reserve(Range<usize>),
     Clear(Range<usize>),
 }
 
@@ -67,7 +67,7 @@ impl Change {
         match self {
             Change::Write { bytes, offset } => image.write(bytes, *offset),
             Change::SetLength(length) => image.set_length(*length),
-            Change::Reserve(length) => image.reserve(*length),
+            Change::Reserve(range) => image.reserve(range.clone()),
             Change::Clear(range) => image.clear(range.clone()),
         }
     }

@@ -237,12 +237,13 @@ impl StorageFile for SimHandle {
         Ok(())
     }
 
-    fn allocate(&self, bytes: u64) -> io::Result<()> {
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.begin_operation(("allocate", self.id, bytes))?;
-        let length = check_length(bytes)?;
-        state.check_backing(self.id, 0..length)?;
-        state.change_file(self.id, Change::Reserve(length));
+        state.begin_operation(("allocate", self.id, offset, bytes))?;
+        let end = check_length(offset.saturating_add(bytes))?;
+        let range = end.min(index(offset))..end;
+        state.check_backing(self.id, range.clone())?;
+        state.change_file(self.id, Change::Reserve(range));
         Ok(())
     }
 

@@ -177,7 +177,7 @@ fn errors_follow_their_schedule() {
     disk.fail_at(4, ErrorKind::Other, Repeat::Forever);
     assert_eq!(kind(file.write_at(b"x", 0)), ErrorKind::StorageFull);
     file.write_at(b"y", 0).unwrap();
-    assert_eq!(kind(file.allocate(10)), ErrorKind::Other);
+    assert_eq!(kind(file.allocate(0, 10)), ErrorKind::Other);
     assert_eq!(kind(file.punch(0, 1)), ErrorKind::Other);
     assert_eq!(kind(disk.remove("a")), ErrorKind::Other);
     assert_eq!(disk.read_file("a").unwrap(), b"y");
@@ -188,7 +188,7 @@ fn errors_follow_their_schedule() {
     file.read_at(&mut byte, 0).unwrap();
     assert_eq!(disk.reads(), 3);
     disk.heal();
-    file.allocate(10).unwrap();
+    file.allocate(0, 10).unwrap();
     assert_eq!(kind(file.read_at(&mut byte, 10)), ErrorKind::UnexpectedEof);
     assert_eq!(kind(disk.open("b")), ErrorKind::NotFound);
     assert_eq!(kind(disk.create("../b")), ErrorKind::InvalidInput);
@@ -199,12 +199,12 @@ fn errors_follow_their_schedule() {
 fn a_full_disk_refuses_what_takes_space() {
     let disk = SimDisk::new(1).with_capacity(4 * 4096);
     let [file, other] = ["a", "b"].map(|name| create_durable(&disk, name));
-    file.allocate(2 * 4096).unwrap();
+    file.allocate(0, 2 * 4096).unwrap();
     other.write_at(&[1; 2 * 4096], 0).unwrap();
     file.write_at(&[2; 2 * 4096], 0).unwrap();
     other.write_at(&[3; 4096], 4096).unwrap();
     assert_eq!(kind(file.write_at(b"x", 8192)), ErrorKind::StorageFull);
-    assert_eq!(kind(file.allocate(8193)), ErrorKind::StorageFull);
+    assert_eq!(kind(file.allocate(0, 8193)), ErrorKind::StorageFull);
     assert_eq!(kind(file.set_len(8193)), ErrorKind::StorageFull);
     assert_eq!(file.len().unwrap(), 8192);
     other.punch(0, 4096).unwrap();

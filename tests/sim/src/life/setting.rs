@@ -151,5 +151,6 @@ fn limits(random: &mut Random) -> Limits {
         leaf_runs: 1 + random.index(5),
         runs_hard: 8,
         leaf_due_percent: 25 + random.below(100),
+        holes_bytes: 4 << random.below(14),
     }
 }

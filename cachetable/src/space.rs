@@ -1,0 +1,214 @@
+//! Space on disk: promised before it is needed, given back when it is not.
+//!
+//! ```text
+//! | used | free | hollow | used | free | backed tail |  not in the file
+//!          '------------------------'---'--> headroom: at least what was promised
+//!                   '--- fill <-- provide --> grow ---'
+//! ```
+
+use sapwood_serialize::{Charge, Extent};
+
+use crate::cachetable::{BLOCK_FILE, Cachetable};
+use crate::fault::Fault;
+use crate::ledger::{Lack, Ledger};
+use crate::sync::atomic::Ordering;
+
+/// So many holes are punched before others get a chance to grow the file.
+const PUNCHED_AT_ONCE: usize = 16;
+
+impl Cachetable {
+    /// Promises `bytes` of the block file to something that will be written later, growing the
+    /// file where needed. `DiskFull` before anything happened when there is not so much.
+    pub fn promise(&self, bytes: u64) -> Result<Charge, Fault> {
+        loop {
+            let lack = {
+                let ledger = self.ledger.lock();
+                let owed = self.meters().promised.bytes() + bytes + Cachetable::floor(&ledger);
+                let short = owed.saturating_sub(ledger.headroom());
+                if short == 0 {
+                    return Ok(self.promise_anyway(bytes));
+                }
+                ledger.lack_of(short)
+            };
+            self.provide(lack)?;
+        }
+    }
+
+    /// The same where the space is known to be covered by another promise.
+    pub fn promise_anyway(&self, bytes: u64) -> Charge {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.meters().promised.charge(bytes)
+    }
+
+    /// What the tables of a checkpoint and the images of nodes need, generously.
+    pub(crate) fn floor(ledger: &Ledger) -> u64 {
+        const SMALL: u64 = 16 << 10;
+        SMALL + ledger.file_bytes() / 64
+    }
+
+    /// Takes an extent for `bytes`, growing the file where needed.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<Extent, Fault> {
+        let hollow = self.ledger.lock().hollow_for(bytes);
+        if let Some(front) = hollow {
+            self.try_to_fill(front, Extent::round_up(bytes))?;
+        }
+        loop {
+            let lack = match self.ledger.lock().reserve(bytes) {
+                Ok(extent) => return Ok(extent),
+                Err(lack) => lack,
+            };
+            self.provide(lack)?;
+        }
+    }
+
+    fn provide(&self, lack: Lack) -> Result<(), Fault> {
+        match lack {
+            Lack::Hollow { front, least } => self.fill_hollow(front, least),
+            Lack::Length(bytes) => self.grow_file(bytes),
+        }
+    }
+
+    /// Asks the system for the space of `front` again, or for `least` bytes of it.
+    fn fill_hollow(&self, front: Extent, least: u64) -> Result<(), Fault> {
+        let _one_at_a_time = self.growing.lock();
+        if !self.ledger.lock().is_hollow(front) {
+            return Ok(());
+        }
+        let filled = self.allocate(front.offset, front.bytes, least)?;
+        self.ledger.lock().fill(Extent { bytes: filled, ..front });
+        Ok(())
+    }
+
+    /// The same where it can be done without.
+    fn try_to_fill(&self, front: Extent, least: u64) -> Result<(), Fault> {
+        match self.fill_hollow(front, least) {
+            Err(fault) if fault.is_retryable() => Ok(()),
+            filled => filled,
+        }
+    }
+
+    /// Has the system put space behind `ample` bytes from `offset` on, or behind `least` of them;
+    /// says how many it were.
+    fn allocate(&self, offset: u64, ample: u64, least: u64) -> Result<u64, Fault> {
+        let mut given = self.file.allocate(offset, ample).map(|()| ample);
+        // Only a lack of space is worth another try: any other failure is told.
+        if given.as_ref().is_err_and(is_full) {
+            given = self.file.allocate(offset, least).map(|()| least);
+        }
+        given.map_err(|error| match is_full(&error) {
+            true => Fault::DiskFull { bytes: least },
+            false => self.poison().record(Fault::io("growing", BLOCK_FILE, error)),
+        })
+    }
+
+    /// Makes the file at least `wanted` long, by an eighth at once where the disk has it.
+    fn grow_file(&self, wanted: u64) -> Result<(), Fault> {
+        const STEP_MAX: u64 = 64 << 20;
+        let _one_at_a_time = self.growing.lock();
+        let before = self.ledger.lock().backed_bytes();
+        if before >= wanted {
+            return Ok(());
+        }
+        let least = Extent::round_up(wanted) - before;
+        let ample = Extent::round_up(before + (before / 8).min(STEP_MAX)) - before;
+        let grown = self.allocate(before, ample.max(least), least)?;
+        self.ledger.lock().set_backed_bytes(before + grown);
+        Ok(())
+    }
+
+    /// Gives free space at the end of the file back to the system where there is much, save for
+    /// what was promised.
+    pub fn shorten_file(&self) -> Result<(), Fault> {
+        let to_keep = {
+            let mut ledger = self.ledger();
+            let keep = self.space_to_keep(&ledger);
+            ledger.hollow_to_keep(keep)
+        };
+        if let Some(front) = to_keep {
+            self.try_to_fill(front, front.bytes)?;
+        }
+        let _one_at_a_time = self.growing.lock();
+        let shorter = {
+            let mut ledger = self.ledger();
+            let keep = self.space_to_keep(&ledger);
+            // First here, so that nothing behind the new end is handed out any more.
+            ledger.shorten(keep)
+        };
+        let Some(bytes) = shorter else { return Ok(()) };
+        let cut = self.file.set_len(bytes);
+        cut.map_err(|error| self.poison().record(Fault::io("cutting", BLOCK_FILE, error)))
+    }
+
+    /// Gives free space at the end of the file back to the system. For a database that is about to
+    /// be closed: the next write grows the file again.
+    pub fn cut_file(&self) -> Result<(), Fault> {
+        let _one_at_a_time = self.growing.lock();
+        let end = self.ledger().cut_tail();
+        let cut = self.file.set_len(end);
+        cut.map_err(|error| self.poison().record(Fault::io("cutting", BLOCK_FILE, error)))
+    }
+
+    fn space_to_keep(&self, ledger: &Ledger) -> u64 {
+        self.meters().promised.bytes() + Cachetable::floor(ledger)
+    }
+
+    /// The bytes that [`Cachetable::punch_holes`] could give back.
+    pub fn punchable_bytes(&self) -> u64 {
+        let ledger = self.ledger();
+        match self.holes_are_real.load(Ordering::Relaxed) {
+            true => ledger.free_bytes(),
+            false => ledger.free_bytes() + ledger.hollow_bytes(),
+        }
+    }
+
+    /// Gives the space of long free extents back to the system, save for what was promised, and as
+    /// much again as tables may need. Each is a call; `stop` is asked between some of them.
+    pub fn punch_holes(&self, stop: &dyn Fn() -> bool) -> Result<(), Fault> {
+        self.make_holes_real(stop)?;
+        while !stop() {
+            let _one_at_a_time = self.growing.lock();
+            let holes = {
+                let mut ledger = self.ledger();
+                let keep = self.space_to_keep(&ledger) + Cachetable::floor(&ledger);
+                // First here, so that nobody writes into them any more.
+                ledger.hollow_out(keep, PUNCHED_AT_ONCE)
+            };
+            if holes.is_empty() {
+                break;
+            }
+            self.punch(&holes)?;
+        }
+        Ok(())
+    }
+
+    /// After an opening nobody knows which of the hollow extents are holes; this makes all of them.
+    fn make_holes_real(&self, stop: &dyn Fn() -> bool) -> Result<(), Fault> {
+        let mut from = 0;
+        while !self.holes_are_real.load(Ordering::Relaxed) && !stop() {
+            let _one_at_a_time = self.growing.lock();
+            let holes = self.ledger().hollow_from(from, PUNCHED_AT_ONCE);
+            self.punch(&holes)?;
+            match holes.last() {
+                Some(last) => from = last.end(),
+                None => self.holes_are_real.store(true, Ordering::Relaxed),
+            }
+        }
+        Ok(())
+    }
+
+    fn punch(&self, holes: &[Extent]) -> Result<(), Fault> {
+        for hole in holes {
+            let punched = self.file.punch(hole.offset, hole.bytes);
+            punched.map_err(|error| {
+                self.poison().record(Fault::io("giving back space of", BLOCK_FILE, error))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the system said that there is no space left.
+pub fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
