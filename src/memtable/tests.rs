@@ -329,11 +329,14 @@ fn nth_key(number: u64) -> [u8; 12] {
 #[test]
 fn readers_find_all_that_is_visible() {
     let memtable = empty();
-    let visible = AtomicU64::new(0);
+    let (visible, ended) = (AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
         for seed in 1..4 {
-            let (memtable, visible) = (&memtable, &visible);
-            scope.spawn(move || read_until_all_is_there(memtable, visible, seed));
+            let (memtable, visible, ended) = (&memtable, &visible, &ended);
+            scope.spawn(move || {
+                read_until_all_is_there(memtable, visible, seed);
+                ended.fetch_add(1, Ordering::Release);
+            });
         }
         for number in 1..=ROWS {
             let op = Op::Put(&number.to_le_bytes());
@@ -341,6 +344,8 @@ fn readers_find_all_that_is_visible() {
             visible.store(number, Ordering::Release);
         }
     });
+    // The thread sanitizer does not see the order that the end of the scope makes.
+    assert_eq!(ended.load(Ordering::Acquire), 3);
     assert_eq!(memtable.rows(), ROWS);
 }
 

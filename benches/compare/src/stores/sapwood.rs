@@ -36,7 +36,7 @@ impl Store for Sapwood {
     }
 
     fn drain(&mut self) -> Result<Duration> {
-        self.db.checkpoint()?;
+        self.db.daemon().drain()?;
         quiet::wait(self.quiet, || {
             let stats = self.db.stats();
             let moved = stats.movement.spills + stats.movement.flushes;
