@@ -4,6 +4,7 @@
 //! every block carries its identity. What two readers fetch at once is read twice; the first to
 //! finish fills the slot, the other takes what it finds there.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use sapwood_serialize::blob::{BlobKind, open_blob};
@@ -11,7 +12,7 @@ use sapwood_serialize::block_table_image::NodePlace;
 use sapwood_serialize::node::{Handle, Node, ResidentNode};
 use sapwood_serialize::node_image::decode_node;
 use sapwood_serialize::run::SegmentRef;
-use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace};
+use sapwood_serialize::segment::{PageSlot, ResidentSegment, Segment, SegmentPlace};
 use sapwood_serialize::segment_image::{decode_meta, decode_page};
 use sapwood_serialize::{BlockId, Corruption, Directory, Page, checksum};
 
@@ -175,21 +176,22 @@ impl Cachetable {
             part.slot(index).heat().warm();
             return Ok(page);
         }
-        let mut pages = self.fetch_pages(segment, part, index, index + 1, caching)?;
+        let range = index..index + 1;
+        let mut pages = self.fetch_pages(segment, part, range, caching, &mut Vec::new())?;
         pages.pop().ok_or_else(|| Corruption::new("segment", 0, "it lacks a page").into())
     }
 
-    /// Reads the pages `from..to` of `segment` with one call.
+    /// Reads the pages `range` of `segment` with one call, by way of `buffer`.
     pub fn fetch_pages(
         &self,
         segment: &Arc<Segment>,
         part: &Arc<ResidentSegment>,
-        from: usize,
-        to: usize,
+        range: Range<usize>,
         caching: Caching,
+        buffer: &mut Vec<u8>,
     ) -> Result<Vec<Arc<Page>>, Fault> {
         let directory = &part.meta().directory;
-        let places = (from..to).map(|index| directory.place(index)).collect::<Option<Vec<_>>>();
+        let places = range.clone().map(|index| directory.place(index)).collect::<Option<Vec<_>>>();
         let (Some(places), Some(place)) = (places, segment.place()) else {
             return Err(
                 Corruption::new("segment", 0, "a page is neither in memory nor on disk").into()
@@ -198,12 +200,12 @@ impl Cachetable {
         let start = places.first().map_or(0, |first| first.offset);
         let end = places.last().map_or(0, |last| last.offset + last.stored_bytes);
         let offset = place.extent.offset + u64::from(start);
-        let bytes = self.read(offset, (end - start) as usize)?;
+        self.read_into(offset, (end - start) as usize, buffer)?;
         self.counters().pages_read.add(places.len() as u64);
         let mut pages = Vec::with_capacity(places.len());
-        for (index, page_place) in (from..to).zip(places) {
+        for (index, page_place) in range.zip(places) {
             let at = (page_place.offset - start) as usize;
-            let stored = bytes.get(at..at + page_place.stored_bytes as usize);
+            let stored = buffer.get(at..at + page_place.stored_bytes as usize);
             let stored = stored.expect("pages lie in order within what was read");
             let summary = directory.summary(index);
             let page = decode_page(self.identity(segment), index, page_place, summary, stored)
@@ -222,9 +224,27 @@ impl Cachetable {
         Ok(pages)
     }
 
+    /// Has the system fetch all of `segment` meanwhile, if none of it is in memory.
+    pub(crate) fn read_soon(&self, segment: &Segment) {
+        let is_here = segment.resident().is_some_and(|part| {
+            let slots = part.slots();
+            [slots.first(), slots.last()].into_iter().flatten().any(PageSlot::is_resident)
+        });
+        let Some(place) = segment.place().filter(|_| !is_here) else { return };
+        let bytes = u64::from(place.meta.offset) + u64::from(place.meta.bytes);
+        self.file.will_read(place.extent.offset, bytes);
+    }
+
     /// Reads `count` bytes at `offset`; both come from references that were checked against the
     /// extent, and the file's length bounds what is allocated.
     pub(crate) fn read(&self, offset: u64, count: usize) -> Result<Vec<u8>, Fault> {
+        let mut bytes = Vec::new();
+        self.read_into(offset, count, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same into a buffer that may have been used before: it is not made zero again.
+    fn read_into(&self, offset: u64, count: usize, bytes: &mut Vec<u8>) -> Result<(), Fault> {
         const LARGE: usize = 1 << 20;
         let failed = |error| Fault::io("reading", BLOCK_FILE, error);
         let end = offset.checked_add(count as u64);
@@ -233,8 +253,8 @@ impl Cachetable {
             let rule = "it lies beyond the end of the file";
             return Err(Corruption::new("block", 0, rule).within(BLOCK_FILE, offset).into());
         }
-        let mut bytes = vec![0; count];
-        self.file.read_at(&mut bytes, offset).map_err(|error| match error.kind() {
+        bytes.resize(count, 0);
+        self.file.read_at(bytes, offset).map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => {
                 let rule = "it lies beyond the end of the file";
                 Corruption::new("block", 0, rule).within(BLOCK_FILE, offset).into()
@@ -242,6 +262,6 @@ impl Cachetable {
             _ => failed(error),
         })?;
         self.counters().bytes_read.add(count as u64);
-        Ok(bytes)
+        Ok(())
     }
 }

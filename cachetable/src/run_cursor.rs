@@ -62,6 +62,8 @@ pub struct RunCursor<'a> {
     window: usize,
     /// Pages read ahead: the index of the first, and the pages.
     fetched: (usize, Vec<Arc<Page>>),
+    /// What was read last, as it was stored.
+    buffer: Vec<u8>,
     position: Option<Position>,
 }
 
@@ -76,8 +78,9 @@ impl<'a> RunCursor<'a> {
     ) -> Result<RunCursor<'a>, Fault> {
         let fetched = (0, Vec::new());
         let window = ahead.first;
+        let (buffer, position) = (Vec::new(), None);
         let mut cursor =
-            RunCursor { table, run, bounds, direction, ahead, window, fetched, position: None };
+            RunCursor { table, run, bounds, direction, ahead, window, fetched, buffer, position };
         match direction {
             Direction::Forward => cursor.seek_first()?,
             Direction::Backward => cursor.seek_last()?,
@@ -119,8 +122,31 @@ impl<'a> RunCursor<'a> {
 
     fn open_part(&mut self, part: usize) -> Result<Arc<ResidentSegment>, Fault> {
         self.fetched = (0, Vec::new());
+        self.read_next_soon(part);
         let reference = self.run.segments().get(part).expect("the caller saw that it is there");
         self.table.part(&reference.segment)
+    }
+
+    /// A cursor that reads large windows will probably come to the next segment, too: the device
+    /// reads it while the rows of this one are gone through.
+    fn read_next_soon(&self, part: usize) {
+        if self.window < self.ahead.most {
+            return;
+        }
+        let next = match self.direction {
+            Direction::Forward => Some(part + 1),
+            Direction::Backward => part.checked_sub(1),
+        };
+        let is_wanted = |next: &&SegmentRef| match self.direction {
+            Direction::Forward => {
+                self.bounds.upper.as_ref().is_none_or(|upper| next.first() < upper)
+            }
+            Direction::Backward => !next.is_below(&self.bounds.lower),
+        };
+        let next = next.and_then(|next| self.reference(next)).filter(is_wanted);
+        if let Some(next) = next {
+            self.table.read_soon(&next.segment);
+        }
     }
 
     /// Moves over page ends; `false` when the reference has no message left within the bounds.
@@ -252,7 +278,8 @@ impl<'a> RunCursor<'a> {
         }
         let (from, to) = self.window_around(part, segment, index);
         let reference = &self.run.segments().get(part).expect("the cursor stands in it").segment;
-        let pages = self.table.fetch_pages(reference, segment, from, to, self.ahead.caching)?;
+        let (caching, buffer) = (self.ahead.caching, &mut self.buffer);
+        let pages = self.table.fetch_pages(reference, segment, from..to, caching, buffer)?;
         self.window = (self.window * 2).min(self.ahead.most);
         let page = pages.get(index - from).expect("the window holds the page").clone();
         self.fetched = (from, pages);

@@ -76,8 +76,7 @@ fn decompress_lz4(stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, Corruption
     if raw_bytes > stored.len().saturating_mul(255).saturating_add(64) {
         return Err(broken("it announces more than it can expand to"));
     }
-    let mut raw = page_memory::take(raw_bytes);
-    raw.resize(raw_bytes, 0);
+    let mut raw = page_memory::take_filled(raw_bytes);
     match lz4_flex::block::decompress_into(stored, &mut raw) {
         Ok(length) if length == raw_bytes => Ok(raw),
         Ok(_) => Err(broken("its length differs")),

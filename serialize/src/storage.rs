@@ -81,6 +81,9 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Hints that reads will be small and anywhere, so that reading ahead would be in vain.
     fn expect_random_reads(&self) {}
 
+    /// Hints that a stretch will be read soon: the system may fetch it meanwhile.
+    fn will_read(&self, _offset: u64, _bytes: u64) {}
+
     /// Hints that a stretch was written and should go to the device soon.
     fn start_writeback(&self, offset: u64, bytes: u64);
 }

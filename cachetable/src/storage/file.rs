@@ -207,6 +207,11 @@ impl StorageFile for DiskFile {
         let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::Random);
     }
 
+    fn will_read(&self, offset: u64, bytes: u64) {
+        let Some(bytes) = std::num::NonZero::new(bytes) else { return };
+        let _ = rustix::fs::fadvise(&self.file, offset, Some(bytes), rustix::fs::Advice::WillNeed);
+    }
+
     /// Does nothing: the call that only starts writing is not offered without unsafe code, and
     /// the advice that comes near it would also drop the kernel's copy, which is the second tier.
     fn start_writeback(&self, offset: u64, bytes: u64) {
