@@ -16,8 +16,8 @@ use crate::engine::{By, Engine};
 /// more than a part of what is in use.
 #[derive(Clone, Copy)]
 pub(crate) enum Worth {
-    /// Nobody writes: an eighth.
-    AtRest = 8,
+    /// Nobody writes: a sixteenth.
+    AtRest = 16,
     /// Somebody may be writing: as much as is in use.
     Beside = 1,
 }

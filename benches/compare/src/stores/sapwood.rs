@@ -60,6 +60,9 @@ impl Store for Sapwood {
             ("pages_read", stats.pages_read as f64),
             ("resident_bytes", stats.resident_bytes as f64),
             ("debt_bytes", stats.debt_bytes as f64),
+            ("file_bytes", stats.file_bytes as f64),
+            ("live_bytes", stats.live_bytes as f64),
+            ("hollow_bytes", stats.hollow_bytes as f64),
         ])
     }
 
