@@ -15,8 +15,8 @@
 //!
 //! Invariants, checked by [`Ledger::check`]:
 //! 1. an extent is free (or hollow: free, but its space may not be there) if and only if none of
-//!    the three owns it, nobody reserved it, the log does not name it, and no live view that is older
-//!    than its retirement can reach it;
+//!    the three owns it, nobody reserved it, the log does not name it, and no live view that is
+//!    older than its retirement can reach it;
 //! 2. a written segment or image that the current view holds is in the current used-set; one that
 //!    is not written is on the unwritten list;
 //! 3. being written, the block-table entry and the used-set change in one step.
@@ -24,6 +24,7 @@
 //! Nothing here can fail, does I/O or takes a lock. What contradicts itself poisons the database.
 
 mod check;
+mod hollow;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,7 @@ use sapwood_serialize::node::Handle;
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace, Standing};
 use sapwood_serialize::{BlockId, Corruption, Extent, GenerationId, SegmentId};
 
+pub use self::hollow::Lack;
 use crate::allocator::Allocator;
 use crate::cachetable::BLOCK_FILE;
 use crate::fault::Poison;
@@ -103,24 +105,6 @@ struct Cut {
     used: UsedSet,
     table: BlockTable,
 }
-
-/// What has to be there before an extent can be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
-    /// The space of the front of a hollow extent,
-    Hollow {
-        /// all of it where the disk has so much,
-        front: Extent,
-        /// or so many bytes of it.
-        least: u64,
-    },
-    /// or a file that is so long.
-    Length(u64),
-}
-
-/// So much of a hollow extent is filled at once, where it is as long: each call to the system costs
-/// as much as some rows.
-const FILL_BYTES: u64 = 1 << 20;
 
 /// The state behind the publish mutex; see the module's head.
 pub struct Ledger {
@@ -234,39 +218,6 @@ impl Ledger {
         self.allocator.free_bytes() + self.backed_bytes.saturating_sub(self.allocator.end())
     }
 
-    /// Where `short` more bytes of headroom come from.
-    pub fn lack_of(&self, short: u64) -> Lack {
-        let ample = Extent::round_up(short.max(FILL_BYTES));
-        match self.allocator.hollow_front(Extent::UNIT, ample) {
-            Some(front) => Lack::Hollow { front, least: Extent::round_up(short).min(front.bytes) },
-            None => Lack::Length(self.backed_bytes + short),
-        }
-    }
-
-    /// The hollow extent that should be filled for `bytes` rather than that they are written further
-    /// out: what is used should gather at the front of the file.
-    pub fn hollow_for(&self, bytes: u64) -> Option<Extent> {
-        let bytes = Extent::round_up(bytes);
-        let front = self.allocator.hollow_front(bytes, FILL_BYTES)?;
-        let free = self.allocator.lowest_free(bytes);
-        free.is_none_or(|free| front.offset < free.offset).then_some(front)
-    }
-
-    /// The front of a hollow tail that has to be filled before the rest of it is cut off, so that
-    /// `keep` bytes of headroom stay.
-    pub fn hollow_to_keep(&mut self, keep: u64) -> Option<Extent> {
-        self.allocator.cut_tail();
-        let tail = self.allocator.hollow_tail()?;
-        let short = Extent::round_up(keep.saturating_sub(self.allocator.free_bytes()));
-        (short > 0 && short < tail.bytes).then_some(Extent { bytes: short, ..tail })
-    }
-
-    /// Hollow extents from `offset` on, `most` at the most.
-    pub fn hollow_from(&self, offset: u64, most: usize) -> Vec<Extent> {
-        let behind = self.allocator.hollow_extents().filter(|hollow| hollow.offset >= offset);
-        behind.take(most).collect()
-    }
-
     /// Takes an extent of at least `bytes`, or says what has to be there first.
     pub fn reserve(&mut self, bytes: u64) -> Result<Extent, Lack> {
         let extent = self.allocator.allocate(bytes);
@@ -329,74 +280,6 @@ impl Ledger {
             }
             stays
         });
-    }
-
-    /// Cuts what nothing uses off the end, and tells how long the file has to be now.
-    pub fn cut_tail(&mut self) -> u64 {
-        let mut end = self.allocator.cut_tail();
-        while self.allocator.cut_hollow_tail() {
-            end = self.allocator.cut_tail();
-        }
-        self.backed_bytes = end;
-        self.file_bytes = end;
-        end
-    }
-
-    /// Makes long free extents hollow, `most` at the most, save for `keep` bytes of headroom. Their
-    /// space is there until the caller gives it back.
-    pub fn hollow_out(&mut self, keep: u64, most: usize) -> Vec<Extent> {
-        let spare = self.headroom().saturating_sub(keep);
-        self.allocator.hollow_out(spare, most)
-    }
-
-    /// Whether `front` is the front of a hollow extent.
-    pub fn is_hollow(&self, front: Extent) -> bool {
-        self.allocator.is_hollow_front(front)
-    }
-
-    /// The front of a hollow extent has its space again.
-    pub fn fill(&mut self, front: Extent) {
-        self.allocator.fill(front);
-    }
-
-    /// The bytes within the file whose space may not be there.
-    pub fn hollow_bytes(&self) -> u64 {
-        self.allocator.hollow_bytes()
-    }
-
-    /// The bytes of free extents whose space is there.
-    pub fn free_bytes(&self) -> u64 {
-        self.allocator.free_bytes()
-    }
-
-    /// The bytes that the last checkpoint owns and the current view does not.
-    pub fn superseded_bytes(&self) -> u64 {
-        let gone = self.checkpointed.diff(&self.used).map(|item| match item {
-            DiffItem::Remove(_, bytes) => *bytes,
-            DiffItem::Add(..) | DiffItem::Update { .. } => 0,
-        });
-        gone.sum()
-    }
-
-    /// Shortens the file to what is in use and `keep` bytes of free space, if that is worth it, and
-    /// tells the new length.
-    pub fn shorten(&mut self, keep: u64) -> Option<u64> {
-        const WORTH_BYTES: u64 = 256 << 10;
-        let mut end = self.allocator.cut_tail();
-        // What lies behind a hollow tail is headroom, too, which may be needed.
-        while self.allocator.free_bytes() >= keep && self.allocator.cut_hollow_tail() {
-            self.backed_bytes = self.allocator.end();
-            end = self.allocator.cut_tail();
-        }
-        let tail = keep.saturating_sub(self.allocator.free_bytes());
-        let wanted = Extent::round_up(end + tail);
-        let saved = self.file_bytes.saturating_sub(wanted);
-        if saved < WORTH_BYTES.max(self.file_bytes / 4) {
-            return None;
-        }
-        self.backed_bytes = self.backed_bytes.min(wanted);
-        self.file_bytes = wanted;
-        Some(wanted)
     }
 
     /// Whether a view or a checkpoint owns just this extent.

@@ -13,7 +13,6 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Corruption;
-use crate::page_memory;
 
 /// A way of storing bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -57,30 +56,32 @@ impl Compression {
         }
     }
 
-    /// Gets `raw_bytes` bytes, which are a page's, back out of `stored`.
-    pub fn decompress(self, stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, Corruption> {
+    /// Refuses a length that `stored` cannot have had, before anything so long is allocated.
+    pub fn check_length(self, stored: &[u8], raw_bytes: usize) -> Result<(), Corruption> {
         match self {
-            Compression::None if stored.len() == raw_bytes => {
-                let mut raw = page_memory::take(raw_bytes);
-                raw.extend_from_slice(stored);
-                Ok(raw)
+            Compression::None if stored.len() != raw_bytes => Err(broken("its length differs")),
+            // An LZ4 byte stands for at most 255 others, apart from a short beginning and end.
+            Compression::Lz4 if raw_bytes > stored.len().saturating_mul(255).saturating_add(64) => {
+                Err(broken("it announces more than it can expand to"))
             }
-            Compression::None => Err(broken("its length differs")),
-            Compression::Lz4 => decompress_lz4(stored, raw_bytes),
+            Compression::None | Compression::Lz4 => Ok(()),
         }
     }
-}
 
-fn decompress_lz4(stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, Corruption> {
-    // An LZ4 byte stands for at most 255 others, apart from a short beginning and end.
-    if raw_bytes > stored.len().saturating_mul(255).saturating_add(64) {
-        return Err(broken("it announces more than it can expand to"));
-    }
-    let mut raw = page_memory::take_filled(raw_bytes);
-    match lz4_flex::block::decompress_into(stored, &mut raw) {
-        Ok(length) if length == raw_bytes => Ok(raw),
-        Ok(_) => Err(broken("its length differs")),
-        Err(_) => Err(broken("it does not decompress")),
+    /// Fills `raw` with what became `stored`; an error when it is shorter or longer.
+    pub fn decompress_into(self, stored: &[u8], raw: &mut [u8]) -> Result<(), Corruption> {
+        self.check_length(stored, raw.len())?;
+        match self {
+            Compression::None => {
+                raw.copy_from_slice(stored);
+                Ok(())
+            }
+            Compression::Lz4 => match lz4_flex::block::decompress_into(stored, raw) {
+                Ok(length) if length == raw.len() => Ok(()),
+                Ok(_) => Err(broken("its length differs")),
+                Err(_) => Err(broken("it does not decompress")),
+            },
+        }
     }
 }
 
@@ -93,6 +94,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn decompress(
+        compression: Compression,
+        stored: &[u8],
+        raw_bytes: usize,
+    ) -> Result<Vec<u8>, Corruption> {
+        let mut raw = vec![0; raw_bytes];
+        compression.decompress_into(stored, &mut raw).map(|()| raw)
+    }
 
     #[test]
     fn what_does_not_shrink_stays_raw() {
@@ -107,12 +117,12 @@ mod tests {
         let (compression, stored) = Compression::Lz4.compress(&raw);
         assert_eq!(compression, Compression::Lz4);
         assert!(stored.len() < 100);
-        assert_eq!(compression.decompress(&stored, raw.len()), Ok(raw));
+        assert_eq!(decompress(compression, &stored, raw.len()), Ok(raw));
     }
 
     #[test]
     fn a_length_beyond_reach_is_refused() {
-        let error = Compression::Lz4.decompress(&[0; 10], 1 << 40).unwrap_err();
+        let error = Compression::Lz4.check_length(&[0; 10], 1 << 40).unwrap_err();
         assert_eq!(error.rule, "it announces more than it can expand to");
     }
 
@@ -120,9 +130,9 @@ mod tests {
     fn a_wrong_length_is_refused() {
         let raw = vec![7; 1_000];
         let (compression, stored) = Compression::Lz4.compress(&raw);
-        assert!(compression.decompress(&stored, 999).is_err());
-        assert!(compression.decompress(&stored, 1_001).is_err());
-        assert!(Compression::None.decompress(&raw, 999).is_err());
+        assert!(decompress(compression, &stored, 999).is_err());
+        assert!(decompress(compression, &stored, 1_001).is_err());
+        assert!(decompress(Compression::None, &raw, 999).is_err());
     }
 
     #[test]
@@ -140,7 +150,7 @@ mod tests {
             preferred in prop::sample::select(vec![Compression::None, Compression::Lz4]),
         ) {
             let (compression, stored) = preferred.compress(&raw);
-            prop_assert_eq!(compression.decompress(&stored, raw.len()), Ok(raw));
+            prop_assert_eq!(decompress(compression, &stored, raw.len()), Ok(raw));
         }
 
         #[test]
@@ -148,7 +158,7 @@ mod tests {
             stored in prop::collection::vec(any::<u8>(), 0..400),
             raw_bytes in 0usize..20_000,
         ) {
-            let _ = Compression::Lz4.decompress(&stored, raw_bytes);
+            let _ = decompress(Compression::Lz4, &stored, raw_bytes);
         }
 
         #[test]
@@ -160,7 +170,7 @@ mod tests {
             let (compression, stored) = Compression::Lz4.compress(&raw);
             let mut stored = stored.into_owned();
             *place.get_mut(&mut stored) = byte;
-            let _ = compression.decompress(&stored, raw.len());
+            let _ = decompress(compression, &stored, raw.len());
         }
     }
 }

@@ -9,8 +9,7 @@
 //! (Measured with a budget of 64 MiB: the process peaked at 123 MiB without this.)
 //!
 //! Invariants:
-//! 1. what is taken is empty and has room for what was asked, or has the length that was asked for
-//!    and any contents, to be written over;
+//! 1. what is taken has the length that was asked for, and any contents: it is written over;
 //! 2. no more than [`KEPT_MOST`] of a size are kept, and nothing of another size.
 
 use std::sync::LazyLock;
@@ -28,29 +27,17 @@ type Shelf = (Sender<Vec<u8>>, Receiver<Vec<u8>>);
 static SHELVES: LazyLock<[Shelf; SIZES.len()]> =
     LazyLock::new(|| std::array::from_fn(|_| bounded(KEPT_MOST)));
 
-/// An empty vector with room for `bytes`. Pages that nearly fill a size have its capacity.
-pub(crate) fn take(bytes: usize) -> Vec<u8> {
-    let mut memory = take_used(bytes);
-    memory.clear();
-    memory
-}
-
 /// `bytes` bytes that are still to be written, whatever they are now: zeroing them took a twentieth
-/// of a scan's time.
-pub(crate) fn take_filled(bytes: usize) -> Vec<u8> {
-    let mut memory = take_used(bytes);
-    memory.resize(bytes, 0);
-    memory
-}
-
-/// Memory with room for `bytes` and what it held last.
-fn take_used(bytes: usize) -> Vec<u8> {
-    match SIZES.iter().zip(&*SHELVES).find(|(size, _)| **size >= bytes) {
+/// of a scan's time. Pages that nearly fill a size have its capacity.
+pub(crate) fn take(bytes: usize) -> Vec<u8> {
+    let mut memory = match SIZES.iter().zip(&*SHELVES).find(|(size, _)| **size >= bytes) {
         Some((size, (_, kept))) if bytes > size / 4 * 3 => {
             kept.try_recv().unwrap_or_else(|_| Vec::with_capacity(*size))
         }
         _ => Vec::with_capacity(bytes),
-    }
+    };
+    memory.resize(bytes, 0);
+    memory
 }
 
 /// Keeps the memory of a page that is dropped, if there is room for it.
@@ -67,14 +54,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_is_empty_and_large_enough() {
+    fn what_is_taken_has_its_length() {
         for bytes in [0, 1, 3_000, 4_000, 4_096, 4_097, 8_100, 60_000, 65_537, 1 << 20] {
             give_back(vec![7; bytes]);
-            let mut memory = take(bytes);
-            assert!(memory.is_empty() && memory.capacity() >= bytes, "{bytes}");
-            memory.extend_from_slice(&[1; 10]);
+            let memory = take(bytes);
+            assert_eq!(memory.len(), bytes);
             give_back(memory);
-            assert_eq!(take_filled(bytes).len(), bytes);
         }
     }
 

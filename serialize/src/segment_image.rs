@@ -38,7 +38,7 @@ const PAGE_MAGIC: u32 = u32::from_le_bytes(*b"swPg");
 /// The first bytes of a meta block: "swMt".
 const META_MAGIC: u32 = u32::from_le_bytes(*b"swMt");
 /// The version of both headers and what follows them.
-const SEGMENT_VERSION: u8 = 1;
+const SEGMENT_VERSION: u8 = 2;
 /// The length of a stored page's header.
 const PAGE_HEADER_BYTES: usize = 24;
 /// The length of the meta block's header.
@@ -174,11 +174,12 @@ pub fn decode_page(
     expect_u32(&mut decoder, summary.raw_bytes, "its raw length differs from the directory")?;
     expect_segment(&mut decoder, identity)?;
     let payload = decoder.take(decoder.remaining())?;
-    let page = Page::decode(compression.decompress(payload, summary.raw_bytes as usize)?)?;
-    if page.rows() != summary.rows as usize {
-        return Err(decoder.broken("its rows differ from the directory"));
-    }
-    Ok(page)
+    let rows = summary.rows as usize;
+    let cells_bytes = (summary.raw_bytes as usize).checked_sub(Page::slots_bytes(rows));
+    let cells_bytes =
+        cells_bytes.ok_or_else(|| decoder.broken("its rows exceed its raw length"))?;
+    compression.check_length(payload, cells_bytes)?;
+    Page::decode(rows, cells_bytes, |cells| compression.decompress_into(payload, cells))
 }
 
 /// Room for pages at about half their size, and for the meta block.
@@ -195,7 +196,7 @@ fn append_page(
     out: &mut Vec<u8>,
 ) -> PagePlace {
     let start = out.len();
-    let (compression, payload) = compression.compress(page.image());
+    let (compression, payload) = compression.compress(page.cells());
     out.put_u32(PAGE_MAGIC);
     out.put_u8(SEGMENT_VERSION);
     out.put_u8(compression.to_raw());
@@ -433,11 +434,12 @@ mod tests {
         assert_eq!(check(8, summary), "it is another page");
         assert_eq!(check(12, summary), "its raw length differs from the directory");
         assert_eq!(check(16, summary), "it belongs to another segment");
-        let fewer = PageSummary { rows: summary.rows - 1, ..summary };
-        assert_eq!(
-            page_rule(0, segment.directory.place(0).unwrap(), fewer, stored),
-            "its rows differ from the directory"
-        );
+        let count = |rows| {
+            let other = PageSummary { rows, ..summary };
+            page_rule(0, segment.directory.place(0).unwrap(), other, stored)
+        };
+        assert_eq!(count(summary.rows - 1), "its length differs");
+        assert_eq!(count(u32::MAX), "its rows exceed its raw length");
     }
 
     #[test]

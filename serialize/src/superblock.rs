@@ -32,7 +32,7 @@ use crate::ids::{BlockId, DatabaseId, Epoch, Extent, GenerationId, Lsn, Msn, Seg
 use crate::zeros::is_zero;
 
 /// The version of everything on disk.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 /// The length of one slot.
 pub const SLOT_BYTES: usize = 4096;
 /// The length of both slots together; extents start behind them.
@@ -436,7 +436,7 @@ mod tests {
     #[test]
     fn a_newer_version_refuses_even_beside_a_valid_slot() {
         let newer = changed(9, 8, &7u32.to_le_bytes());
-        let error = SuperblockError::OtherVersion { found: 7, known: 3 };
+        let error = SuperblockError::OtherVersion { found: 7, known: 4 };
         assert_eq!(choose([&superblock(8).encode(), &newer]), Err(error.clone()));
         assert_eq!(choose([&ZEROS, &newer]), Err(error));
     }

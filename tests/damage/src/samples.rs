@@ -12,7 +12,7 @@ use crate::specimen::{Kind, Specimen};
 /// All samples of a decoder, the shortest first, each once.
 pub fn of(decoder: Decodes) -> Vec<Vec<u8>> {
     let mut samples: Vec<Vec<u8>> = match decoder {
-        Decodes::Page => vec![page().image().to_vec()],
+        Decodes::Page => vec![[&(page().rows() as u32).to_le_bytes(), page().cells()].concat()],
         Decodes::Filter => vec![filter(1), filter(60)],
         Decodes::StoredPage => found(Part::Page).map(|(bytes, _)| with_rows(bytes)).collect(),
         Decodes::Meta => found(Part::Meta).map(|(bytes, _)| bytes.to_vec()).collect(),
