@@ -62,8 +62,6 @@ pub struct RunCursor<'a> {
     window: usize,
     /// Pages read ahead: the index of the first, and the pages.
     fetched: (usize, Vec<Arc<Page>>),
-    /// What was read last, as it was stored.
-    buffer: Vec<u8>,
     position: Option<Position>,
 }
 
@@ -78,9 +76,8 @@ impl<'a> RunCursor<'a> {
     ) -> Result<RunCursor<'a>, Fault> {
         let fetched = (0, Vec::new());
         let window = ahead.first;
-        let (buffer, position) = (Vec::new(), None);
         let mut cursor =
-            RunCursor { table, run, bounds, direction, ahead, window, fetched, buffer, position };
+            RunCursor { table, run, bounds, direction, ahead, window, fetched, position: None };
         match direction {
             Direction::Forward => cursor.seek_first()?,
             Direction::Backward => cursor.seek_last()?,
@@ -278,8 +275,7 @@ impl<'a> RunCursor<'a> {
         }
         let (from, to) = self.window_around(part, segment, index);
         let reference = &self.run.segments().get(part).expect("the cursor stands in it").segment;
-        let (caching, buffer) = (self.ahead.caching, &mut self.buffer);
-        let pages = self.table.fetch_pages(reference, segment, from..to, caching, buffer)?;
+        let pages = self.table.fetch_pages(reference, segment, from..to, self.ahead.caching)?;
         self.window = (self.window * 2).min(self.ahead.most);
         let page = pages.get(index - from).expect("the window holds the page").clone();
         self.fetched = (from, pages);

@@ -87,10 +87,9 @@ impl Walk<'_> {
     ) -> Result<Arc<Page>> {
         // The part that was looked up knows where its pages lie, or has them all.
         let page = match resident.meta().directory.place(index) {
-            Some(_) => self
-                .table
-                .fetch_pages(segment, resident, index..index + 1, Caching::Pass, &mut Vec::new())?
-                .pop(),
+            Some(_) => {
+                self.table.fetch_pages(segment, resident, index..index + 1, Caching::Pass)?.pop()
+            }
             None => resident.slot(index).page(),
         };
         page.ok_or_else(|| corruption(segment, "a page of it is nowhere"))
