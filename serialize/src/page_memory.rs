@@ -27,7 +27,7 @@ const KEPT_BYTES_MOST: usize = 32 << 20;
 type Shelf = (Sender<Vec<u8>>, Receiver<Vec<u8>>);
 
 static SHELVES: LazyLock<[Shelf; SIZES.len()]> =
-    LazyLock::new(|| std::array::from_fn(|size| bounded(KEPT_BYTES_MOST / SIZES[size])));
+    LazyLock::new(|| SIZES.map(|size| bounded(KEPT_BYTES_MOST / size)));
 
 /// `bytes` bytes that are still to be written, whatever they are now: zeroing them took a twentieth
 /// of a scan's time. Pages that nearly fill a size have its capacity.
