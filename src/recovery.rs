@@ -167,7 +167,8 @@ impl Opening {
             Err(fault @ Fault::DiskFull { .. }) => {
                 // Everything can be read; the old log stays the authority for the next opening, and
                 // what is read now shall be there then.
-                log.files.iter().try_for_each(secure)?;
+                let rewrite = |file: &ReadFile| file.rewrite(&**self.table.storage());
+                log.files.iter().try_for_each(rewrite)?;
                 self.table.poison().record(fault);
                 (Log::refusing(self.table.clone(), start), superblock)
             }

@@ -79,6 +79,15 @@ impl ReadFile {
         file.sync().map_err(failed)
     }
 
+    /// The same for all of it: what a sync that failed has forgotten is written by no later one.
+    pub(crate) fn rewrite(&self, storage: &dyn Storage) -> Result<(), Fault> {
+        let failed = |error| Fault::io("rewriting", &self.name, error);
+        let loaded = self.load(storage)?;
+        let file = storage.open(&self.name).map_err(failed)?;
+        file.write_at(&loaded.bytes, 0).map_err(failed)?;
+        file.sync().map_err(failed)
+    }
+
     /// Reads the file once more.
     pub(crate) fn load(&self, storage: &dyn Storage) -> Result<LoadedFile, Fault> {
         let mut bytes = read_whole(storage, &self.name)?;
