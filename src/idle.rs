@@ -145,13 +145,14 @@ impl Engine {
             Cleaned::Flushed | Cleaned::Busy => {}
             // Each byte that a user writes brings so many nearer to what the next piece costs.
             Cleaned::TooDear(short) => {
-                self.tidy()?;
-                self.settle(user + (short / IDLE_WRITES_PER_BYTE).max(1), moved);
+                let checkpoints = self.tidy()?;
+                let until = user + (short / IDLE_WRITES_PER_BYTE).max(1);
+                self.settle(until, moved + checkpoints);
             }
             Cleaned::Nothing => {
-                self.tidy()?;
+                let checkpoints = self.tidy()?;
                 self.idle.credit.forfeit(user, self.bytes_spent());
-                self.settle(user + 1, moved);
+                self.settle(user + 1, moved + checkpoints);
             }
         }
         Ok(cleaned)
@@ -176,8 +177,9 @@ impl Engine {
     }
 
     /// A checkpoint lets log files and space go that nobody needs, and makes memory of what was not
-    /// written.
-    fn tidy(&self) -> std::result::Result<(), Fault> {
+    /// written. Says how many were taken: those are no reason to look again.
+    fn tidy(&self) -> std::result::Result<u64, Fault> {
+        let before = self.table.counters().checkpoints.get();
         let active = self.views.load().active.id.to_raw();
         let first = self.superblock.lock().first_generation.to_raw();
         let is_long = active.saturating_sub(first) >= GENERATIONS_MOST;
@@ -185,7 +187,9 @@ impl Engine {
         if is_long || is_full || self.is_space_superseded() {
             self.checkpoint_step(Session::Open)?;
         }
-        self.punch_holes(Worth::AtRest, &|| self.idle.stop.load(Ordering::Relaxed))
+        let taken = self.table.counters().checkpoints.get() - before;
+        self.punch_holes(Worth::AtRest, &|| self.idle.stop.load(Ordering::Relaxed));
+        Ok(taken)
     }
 
     fn settle(&self, until: u64, moved: u64) {

@@ -45,13 +45,20 @@ impl Engine {
         self.is_worth(Worth::AtRest, ledger.superseded_bytes(), ledger.live_bytes())
     }
 
-    /// Punches holes, if they give back enough, until `stop` says that somebody waits.
-    pub(crate) fn punch_holes(&self, worth: Worth, stop: &dyn Fn() -> bool) -> Result<(), Fault> {
+    /// Punches holes, if they give back enough, until `stop` says that somebody waits. Who closes
+    /// waits for it: the folder may be another one's afterwards.
+    pub(crate) fn punch_holes(&self, worth: Worth, stop: &dyn Fn() -> bool) {
+        if let Ok(_open) = self.enter_open() {
+            self.punch_holes_anyway(worth, stop);
+        }
+    }
+
+    /// The same for who closes.
+    pub(crate) fn punch_holes_anyway(&self, worth: Worth, stop: &dyn Fn() -> bool) {
         let live = self.table.ledger().live_bytes();
         if self.is_worth(worth, self.table.punchable_bytes(), live) {
-            self.guarded(|| self.table.punch_holes(stop))?;
+            self.table.punch_holes(stop);
         }
-        Ok(())
     }
 
     fn is_worth(&self, worth: Worth, bytes: u64, live: u64) -> bool {

@@ -62,8 +62,8 @@ impl Allocator {
         }
     }
 
-    /// A file in which exactly `used`, in ascending order, is allocated and that ends with it. Gaps
-    /// that may have been punched, of [`HOLE_BYTES`] and more, are hollow.
+    /// A file in which exactly `used`, in ascending order, is allocated and that ends with it. All
+    /// gaps are hollow: each may have been punched, or be what was left of a hole.
     ///
     /// # Errors
     /// When an extent is empty, not aligned, out of order, before `start` or beyond 2^64. The
@@ -79,10 +79,8 @@ impl Allocator {
         for extent in used {
             let end = check_used(extent, allocator.end)?;
             let gap = Extent { offset: allocator.end, bytes: extent.offset - allocator.end };
-            match gap.bytes {
-                0 => {}
-                HOLE_BYTES.. => allocator.insert_hollow(gap),
-                _ => allocator.insert(gap),
+            if gap.bytes > 0 {
+                allocator.insert_hollow(gap);
             }
             allocator.end = end;
         }
@@ -160,9 +158,12 @@ impl Allocator {
         tail.is_some()
     }
 
-    /// Makes free extents of at least [`HOLE_BYTES`] hollow, from the last one on, as many as fit
-    /// into `bytes` whole, and no more than `most` of them.
-    pub fn hollow_out(&mut self, mut bytes: u64, most: usize) -> Vec<Extent> {
+    /// Makes free extents of at least [`HOLE_BYTES`] hollow, from the last one on, no more than
+    /// `most` of them; `keep` bytes of such extents stay. Shorter ones are not counted, since what
+    /// is promised may not fit into them.
+    pub fn hollow_out(&mut self, keep: u64, most: usize) -> Vec<Extent> {
+        let long = self.free.iter().map(|extent| extent.bytes).filter(|bytes| *bytes >= HOLE_BYTES);
+        let mut bytes = long.sum::<u64>().saturating_sub(keep);
         let mut found = Vec::new();
         let mut behind = u64::MAX;
         while let Some(extent) = self.free.last_before(behind).filter(|_| found.len() < most) {
@@ -344,6 +345,15 @@ mod tests {
         Extent { offset: offset_units * UNIT, bytes: units * UNIT }
     }
 
+    /// A file with these extents, and with all its space.
+    fn filled(used: impl IntoIterator<Item = Extent>) -> Allocator {
+        let mut allocator = Allocator::from_used(START, used).unwrap();
+        while let Some(front) = allocator.hollow_front(UNIT, u64::MAX) {
+            allocator.fill(front);
+        }
+        allocator
+    }
+
     fn free_of(allocator: &Allocator) -> Vec<Extent> {
         allocator.check().unwrap();
         allocator.free_extents().collect()
@@ -352,7 +362,7 @@ mod tests {
     #[test]
     fn the_lowest_extent_that_fits_is_taken() {
         let used = [extent(3, 1), extent(6, 1), extent(9, 1), extent(11, 1)];
-        let mut allocator = Allocator::from_used(START, used).unwrap();
+        let mut allocator = filled(used);
         assert_eq!(free_of(&allocator), [extent(2, 1), extent(4, 2), extent(7, 2), extent(10, 1)]);
         assert_eq!(allocator.largest_free(), 2 * UNIT);
         assert_eq!(allocator.allocate(UNIT + 1), extent(4, 2));
@@ -365,7 +375,7 @@ mod tests {
 
     #[test]
     fn free_extents_that_touch_are_found() {
-        let mut allocator = Allocator::from_used(START, [extent(5, 1)]).unwrap();
+        let mut allocator = filled([extent(5, 1)]);
         allocator.remove(extent(2, 3));
         allocator.insert(extent(2, 2));
         assert_eq!(allocator.check(), Ok(()));
@@ -472,13 +482,13 @@ mod tests {
             stretches((0..self.units.len()).filter(|place| is(self.units[*place])))
         }
 
-        /// As after an opening: long gaps may have been punched.
+        /// As after an opening: gaps may have been punched.
         fn reopen(&mut self) {
             self.cut_tail(|unit| unit != Unit::Used);
             for gap in self.all(|unit| unit != Unit::Used) {
                 let place = usize::try_from((gap.offset - START) / UNIT).unwrap();
-                let into = if gap.bytes < HOLE_BYTES { Unit::Free } else { Unit::Hollow };
-                self.units[place..][..usize::try_from(gap.bytes / UNIT).unwrap()].fill(into);
+                let units = usize::try_from(gap.bytes / UNIT).unwrap();
+                self.units[place..][..units].fill(Unit::Hollow);
             }
         }
     }
@@ -575,9 +585,16 @@ mod tests {
         }
 
         fn hollow_out(&mut self, bytes: u64) {
+            let free = |model: &Model| model.all(|unit| unit == Unit::Free);
+            let long = |extents: Vec<Extent>| -> u64 {
+                let bytes = extents.iter().map(|extent| extent.bytes);
+                bytes.filter(|bytes| *bytes >= HOLE_BYTES).sum()
+            };
+            let before = long(free(&self.model));
             let hollowed = self.allocator.hollow_out(bytes, 3);
             assert!(hollowed.len() <= 3);
-            assert!(hollowed.iter().map(|extent| extent.bytes).sum::<u64>() <= bytes);
+            let gone: u64 = hollowed.iter().map(|extent| extent.bytes).sum();
+            assert!(gone == 0 || before - gone >= bytes, "{before} {gone} {bytes}");
             for extent in hollowed {
                 assert!(extent.bytes >= HOLE_BYTES);
                 self.model.turn(extent, Unit::Free, Unit::Hollow);

@@ -43,7 +43,7 @@ impl Cachetable {
     /// What the tables of a checkpoint and the images of nodes need, generously.
     pub(crate) fn floor(ledger: &Ledger) -> u64 {
         const SMALL: u64 = 16 << 10;
-        SMALL + ledger.file_bytes() / 64
+        SMALL + (ledger.file_bytes().saturating_sub(ledger.hollow_bytes())) / 64
     }
 
     /// Takes an extent for `bytes`, growing the file where needed.
@@ -162,10 +162,11 @@ impl Cachetable {
     }
 
     /// Gives the space of long free extents back to the system, save for what was promised, and as
-    /// much again as tables may need. Each is a call; `stop` is asked between some of them.
-    pub fn punch_holes(&self, stop: &dyn Fn() -> bool) -> Result<(), Fault> {
-        self.make_holes_real(stop)?;
-        while !stop() {
+    /// much again as tables may need. Each is a call; `stop` is asked between some of them. Where
+    /// the system cannot do it (that may take space, too), the rest is left: nobody relies on it.
+    pub fn punch_holes(&self, stop: &dyn Fn() -> bool) {
+        let mut is_able = self.make_holes_real(stop);
+        while is_able && !stop() {
             let _one_at_a_time = self.growing.lock();
             let holes = {
                 let mut ledger = self.ledger();
@@ -176,34 +177,30 @@ impl Cachetable {
             if holes.is_empty() {
                 break;
             }
-            self.punch(&holes)?;
+            is_able = self.punch(&holes);
         }
-        Ok(())
     }
 
-    /// After an opening nobody knows which of the hollow extents are holes; this makes all of them.
-    fn make_holes_real(&self, stop: &dyn Fn() -> bool) -> Result<(), Fault> {
+    /// After an opening nobody knows which of the hollow extents are holes; this makes those that
+    /// are long enough. Whether the system can do it.
+    fn make_holes_real(&self, stop: &dyn Fn() -> bool) -> bool {
         let mut from = 0;
         while !self.holes_are_real.load(Ordering::Relaxed) && !stop() {
             let _one_at_a_time = self.growing.lock();
             let holes = self.ledger().hollow_from(from, PUNCHED_AT_ONCE);
-            self.punch(&holes)?;
+            if !self.punch(&holes) {
+                return false;
+            }
             match holes.last() {
                 Some(last) => from = last.end(),
                 None => self.holes_are_real.store(true, Ordering::Relaxed),
             }
         }
-        Ok(())
+        true
     }
 
-    fn punch(&self, holes: &[Extent]) -> Result<(), Fault> {
-        for hole in holes {
-            let punched = self.file.punch(hole.offset, hole.bytes);
-            punched.map_err(|error| {
-                self.poison().record(Fault::io("giving back space of", BLOCK_FILE, error))
-            })?;
-        }
-        Ok(())
+    fn punch(&self, holes: &[Extent]) -> bool {
+        holes.iter().all(|hole| self.file.punch(hole.offset, hole.bytes).is_ok())
     }
 }
 

@@ -71,7 +71,7 @@ pub trait StorageFile: Send + Sync + 'static {
 
     /// Puts space that is really there behind a stretch, punched or beyond the end of the file,
     /// which grows to hold it: later writes to it do not meet a full disk. `StorageFull` when there
-    /// is not enough. What the stretch holds already stays.
+    /// is not enough. Nobody needs what the stretch holds: it may be zeros afterwards.
     fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()>;
 
     /// Gives the space of a stretch back; it then reads as zeros. Best effort: a file system that

@@ -5,6 +5,7 @@ use imbl::ordmap::DiffItem;
 use sapwood_serialize::Extent;
 
 use super::Ledger;
+use crate::allocator::HOLE_BYTES;
 
 /// What has to be there before an extent can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +53,10 @@ impl Ledger {
         (short > 0 && short < tail.bytes).then_some(Extent { bytes: short, ..tail })
     }
 
-    /// Hollow extents from `offset` on, `most` at the most.
+    /// Hollow extents from `offset` on that are worth a hole, `most` at the most.
     pub fn hollow_from(&self, offset: u64, most: usize) -> Vec<Extent> {
-        let behind = self.allocator.hollow_extents().filter(|hollow| hollow.offset >= offset);
+        let is_long = |hollow: &Extent| hollow.offset >= offset && hollow.bytes >= HOLE_BYTES;
+        let behind = self.allocator.hollow_extents().filter(is_long);
         behind.take(most).collect()
     }
 
@@ -72,8 +74,8 @@ impl Ledger {
     /// Makes long free extents hollow, `most` at the most, save for `keep` bytes of headroom. Their
     /// space is there until the caller gives it back.
     pub fn hollow_out(&mut self, keep: u64, most: usize) -> Vec<Extent> {
-        let spare = self.headroom().saturating_sub(keep);
-        self.allocator.hollow_out(spare, most)
+        let tail = self.backed_bytes.saturating_sub(self.allocator.end());
+        self.allocator.hollow_out(keep.saturating_sub(tail), most)
     }
 
     /// Whether `front` is the front of a hollow extent.

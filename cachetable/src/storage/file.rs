@@ -185,8 +185,7 @@ impl StorageFile for DiskFile {
             return Ok(());
         }
         match reserve(&self.file, FallocateFlags::empty(), offset, bytes) {
-            // Such a file system does not punch either, so only what is behind the end is missing.
-            Err(errno) if is_unsupported(errno) => self.fill_with_zeros(offset + bytes),
+            Err(errno) if is_unsupported(errno) => self.fill_with_zeros(offset, bytes),
             result => Ok(result?),
         }
     }
@@ -223,12 +222,12 @@ impl StorageFile for DiskFile {
 }
 
 impl DiskFile {
-    /// Grows the file with written zeros; nobody else may write behind its end meanwhile.
-    fn fill_with_zeros(&self, bytes: u64) -> io::Result<()> {
+    /// Writes zeros over a stretch; nobody else may write there meanwhile.
+    fn fill_with_zeros(&self, offset: u64, bytes: u64) -> io::Result<()> {
         const ZEROS: &[u8] = &[0; 64 * 1024];
-        let mut position = self.len()?;
-        while position < bytes {
-            let piece = (bytes - position).min(ZEROS.len() as u64);
+        let (mut position, end) = (offset, offset.saturating_add(bytes));
+        while position < end {
+            let piece = (end - position).min(ZEROS.len() as u64);
             let length = usize::try_from(piece).expect("a piece is at most 64 KiB");
             self.write_at(&ZEROS[..length], position)?;
             position += piece;
@@ -406,8 +405,8 @@ mod tests {
         let file = DiskFile {
             file: OpenOptions::new().write(true).open(storage.path_of("a").unwrap()).unwrap(),
         };
-        file.fill_with_zeros(200_000).unwrap();
-        file.fill_with_zeros(10).unwrap();
+        file.fill_with_zeros(4, 199_996).unwrap();
+        file.fill_with_zeros(199_990, 10).unwrap();
         let bytes = fs::read(folder.path().join("a")).unwrap();
         assert_eq!((bytes.len(), &bytes[..4]), (200_000, &b"kept"[..]));
         assert!(bytes[4..].iter().all(|byte| *byte == 0));
