@@ -147,8 +147,8 @@ impl Allocator {
         self.hollow.last_before(u64::MAX).filter(|tail| tail.end() == self.end)
     }
 
-    /// Drops a hollow extent at the end of the file; whether there was one. What lies behind the new
-    /// end has to be asked for again.
+    /// Drops a hollow extent at the end of the file; whether there was one. What lies behind the
+    /// new end has to be asked for again.
     pub fn cut_hollow_tail(&mut self) -> bool {
         let tail = self.hollow_tail();
         if let Some(tail) = tail {
