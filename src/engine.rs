@@ -30,7 +30,7 @@ use crate::space::Worth;
 use crate::throttle::Throttle;
 use crate::ticket::Tickets;
 use crate::view::{Registration, View, ViewCell};
-use crate::wal::Log;
+use crate::wal::{Log, remove_tails};
 
 /// What the engine counts besides what the crates below count.
 #[derive(Debug, Default)]
@@ -529,6 +529,7 @@ impl Engine {
         self.punch_holes_anyway(Worth::AtRest, &|| false);
         let first = self.superblock.lock().first_generation.next();
         self.log.trim(first)?;
+        remove_tails(&self.table, None)?;
         self.table.cut_file()
     }
 

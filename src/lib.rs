@@ -109,7 +109,7 @@ pub use salvage::{Damage, KeyRange, Loss, SalvageReport, SalvagedTree, salvage, 
 #[doc(hidden)]
 pub use sapwood_cachetable::StepPoint;
 pub use sapwood_cachetable::storage::{FileStorage, MemoryStorage};
-pub use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
+pub use sapwood_serialize::{LockError, MappedFile, Storage, StorageFile, StorageLock};
 pub use shape::{BufferShape, GenerationShape, NodeShape, Shape, TreeShape};
 pub use slice::Slice;
 pub use snapshot::Snapshot;

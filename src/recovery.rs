@@ -39,7 +39,8 @@ use crate::merge;
 use crate::throttle::value_bytes_max;
 use crate::view::{View, ViewCell};
 use crate::wal::{
-    Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_after, remove_before, runs_in,
+    Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_after, remove_before, remove_tails,
+    runs_in,
 };
 
 /// Opens the database in `storage`, or makes one.
@@ -150,6 +151,7 @@ impl Opening {
             base: Lsn::from_raw(
                 log.end.to_raw().max(superblock.durable.to_raw()).next_multiple_of(8),
             ),
+            tail_bytes: config.limits.segment_bytes,
         };
         // The new log's files say that all before them are there.
         let secure = |file: &ReadFile| file.secure(&**self.table.storage());
@@ -355,6 +357,7 @@ impl Opening {
     fn remove_old_log(&self, start: LogStart) -> std::result::Result<(), Fault> {
         self.table.steps().pass(StepPoint::RecoveryFlipped);
         remove_before(&self.table, start.generation)?;
+        remove_tails(&self.table, Some(start.epoch))?;
         self.table.steps().pass(StepPoint::RecoveryTrimmed);
         Ok(())
     }

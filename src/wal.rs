@@ -4,12 +4,14 @@
 //! wal-0000000007   header | group | group | group | zeros      sealed
 //! wal-0000000008   header | group | mark | zeros               active
 //! wal-0000000009   (empty)                                     the next one, its name durable
+//! tail-0000000005  group | group | left over                    not in the active one yet
 //! ```
 //!
 //! A file is there only when the header of the one before is durable. So a file that is missing, or
 //! whose header cannot be read, while there is a later one, was lost by the disk.
 
 mod reader;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -17,7 +19,7 @@ mod writer;
 use sapwood_serialize::GenerationId;
 
 pub(crate) use reader::{Logged, ReadFile, ReadLog, read_log, read_log_so_far, runs_in};
-pub(crate) use writer::{Log, LogStart, remove_after, remove_before};
+pub(crate) use writer::{Log, LogStart, remove_after, remove_before, remove_tails};
 
 const PREFIX: &str = "wal-";
 

@@ -64,11 +64,11 @@ pub use segment_image::{
 };
 pub use sight::Sight;
 pub use space_map_image::{decode_space_map, encode_space_map};
-pub use storage::{LockError, Storage, StorageFile, StorageLock};
+pub use storage::{LockError, MappedFile, Storage, StorageFile, StorageLock};
 pub use superblock::{BlobPlace, Superblock, SuperblockError};
 pub use tombstone::{Tombstone, Tombstones};
 pub use wal_frame::{
-    FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind, WAL_HEADER_BYTES, WalHeader,
-    begin_frame, decode_frame, finish_frame, later_knowledge,
+    FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind, TailFrames, WAL_HEADER_BYTES,
+    WalHeader, begin_frame, decode_frame, finish_frame, later_knowledge, tail_frames,
 };
 pub use wal_record::{Record, Records, encode_record};

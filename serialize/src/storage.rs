@@ -22,6 +22,12 @@ pub trait Storage: Send + Sync + 'static {
     /// The names of all files, in order.
     fn list(&self) -> io::Result<Vec<String>>;
 
+    /// Makes a file of `bytes` zeros, in place of the one that is there, to be written by copying
+    /// into memory. `None` where the storage has no such files.
+    fn map(&self, _name: &str, _bytes: u64) -> io::Result<Option<Box<dyn MappedFile>>> {
+        Ok(None)
+    }
+
     /// Makes every creation and removal so far durable.
     fn sync_names(&self) -> io::Result<()>;
 
@@ -86,6 +92,15 @@ pub trait StorageFile: Send + Sync + 'static {
 
     /// Hints that a stretch was written and should go to the device soon.
     fn start_writeback(&self, offset: u64, bytes: u64);
+}
+
+/// A file that is written by copying into memory, which costs no call of the system. Whoever reads
+/// the file finds what was put there, also when the process was killed right afterwards; in a power
+/// cut it is lost, wholly or in parts, like anything that was written and not synced.
+pub trait MappedFile: Send {
+    /// Copies `bytes` to `offset`; they lie within the file. After an error the stretch may hold
+    /// anything.
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// Holds a folder for one writer, or for one of several readers; dropping it lets go.

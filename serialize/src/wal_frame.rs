@@ -36,8 +36,8 @@ pub const FRAME_ALIGNMENT: usize = 8;
 
 /// The first bytes of a log file, behind the checksum.
 const WAL_MAGIC: u64 = u64::from_le_bytes(*b"sapw-wal");
-/// The version of the log's format.
-const WAL_VERSION: u32 = 1;
+/// The version of the log's format. Since 2 the last frames may be in the log's tail.
+const WAL_VERSION: u32 = 2;
 /// Seeds the header's checksum; the identity of the database is only learned from the header.
 const WAL_HEADER_SEED: u64 = WAL_MAGIC;
 /// What stands before everything that a checksum covers.
@@ -94,7 +94,7 @@ impl WalHeader {
         if decoder.u64()? != WAL_MAGIC {
             return Err(decoder.broken("it is no log file"));
         }
-        if decoder.u32()? != WAL_VERSION {
+        if !(1..=WAL_VERSION).contains(&decoder.u32()?) {
             return Err(decoder.broken("its version is unknown"));
         }
         let unused = decoder.u32()?;
@@ -211,6 +211,35 @@ pub fn decode_frame<'a>(
         Err(_) if is_zero(rest) => Ok(None),
         Err(rule) => Err(Corruption::new("log frame", offset as u64, rule)),
     }
+}
+
+/// What the tail of a log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TailFrames<'a> {
+    /// Where in the log they belong.
+    pub lsn: Lsn,
+    /// Valid frames back to back.
+    pub frames: &'a [u8],
+    /// What the last one knew durable.
+    pub durable: Lsn,
+}
+
+/// Reads the tail of a log: frames from its start on, for as long as each is valid and continues
+/// the one before; what lies behind them is left over from earlier ones. `None` when there are none
+/// of this database and epoch.
+pub fn tail_frames(database: DatabaseId, epoch: Epoch, tail: &[u8]) -> Option<TailFrames<'_>> {
+    let (first, _) = read_head(tail.get(CHECKSUM_BYTES..)?)?;
+    let (generation, base) = (GenerationId::ZERO, first.lsn);
+    // A file that begins where the first frame says that it belongs.
+    let header = WalHeader { database, generation, epoch, base, durable: base };
+    let (mut end, mut durable) = (0, Lsn::ZERO);
+    while let Some(rest) = tail.get(end..)
+        && let Ok(frame) = read_frame(&header, rest, end)
+    {
+        (end, durable) = (frame.next, frame.head.durable);
+    }
+    let frames = tail.get(..end).filter(|frames| !frames.is_empty())?;
+    Some(TailFrames { lsn: base, frames, durable })
 }
 
 /// What any valid frame behind `offset` knew durable at most. Asked about a bad frame at `offset`:
@@ -430,6 +459,31 @@ mod tests {
     }
 
     #[test]
+    fn a_tail_is_read_as_far_as_it_goes_on() {
+        let file = file_of(&[b"one", b"two", b"three"]);
+        let starts = starts(&file);
+        let [_, second, third, ..] = starts[..] else { panic!("five places") };
+        let tail = file.get(second..).unwrap();
+        let found = tail_frames(DATABASE, HEADER.epoch, tail).unwrap();
+        let lsn = HEADER.base.plus(second as u64);
+        let durable = HEADER.base.plus((file.len() - FRAME_HEADER_BYTES) as u64);
+        assert_eq!(found, TailFrames { lsn, frames: tail, durable });
+        // An older frame behind it is no part of it.
+        let mut left_over = tail.to_vec();
+        left_over.extend_from_slice(file.get(WAL_HEADER_BYTES..second).unwrap());
+        assert_eq!(tail_frames(DATABASE, HEADER.epoch, &left_over), Some(found));
+        for bit in 0..(third - second) * 8 {
+            assert_eq!(tail_frames(DATABASE, HEADER.epoch, &flipped(tail, bit)), None, "bit {bit}");
+        }
+        let first_alone = flipped(tail, (third - second) * 8 + 100);
+        let found = tail_frames(DATABASE, HEADER.epoch, &first_alone).unwrap();
+        assert_eq!((found.frames.len(), found.durable), (third - second, lsn));
+        assert_eq!(tail_frames(STRANGER, HEADER.epoch, tail), None);
+        assert_eq!(tail_frames(DATABASE, Epoch::from_raw(6), tail), None);
+        assert_eq!(tail_frames(DATABASE, HEADER.epoch, &[]), None);
+    }
+
+    #[test]
     fn a_log_inside_a_value_is_not_this_log() {
         let inner = file_of(&[b"one", b"two"]);
         let file = file_of(&[&inner]);
@@ -478,6 +532,7 @@ mod tests {
             offset in any::<usize>(),
         ) {
             let _ = WalHeader::decode(&file);
+            prop_assert_eq!(tail_frames(DATABASE, HEADER.epoch, &file), None);
             let _ = decode_frame(&HEADER, &file, offset);
             let _ = decode_frame(&HEADER, &file, offset % 300);
             prop_assert_eq!(later_knowledge(&HEADER, &file, offset), None);

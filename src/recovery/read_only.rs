@@ -105,6 +105,7 @@ impl Opening {
             generation: log.last_generation.max(superblock.first_generation).next(),
             epoch: superblock.epoch,
             base: log.end,
+            tail_bytes: 0,
         };
         let next_msn = self.views.visible().next();
         Engine::new(Parts {

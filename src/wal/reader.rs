@@ -11,9 +11,11 @@ use sapwood_cachetable::Fault;
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
     Corruption, Extent, Frame, FrameKind, GenerationId, Lsn, Record, Records, SegmentId, Storage,
-    WAL_HEADER_BYTES, WalHeader, decode_frame, decode_runs, later_knowledge,
+    TailFrames, WAL_HEADER_BYTES, WalHeader, decode_frame, decode_runs, later_knowledge,
+    tail_frames,
 };
 
+use super::tail::{TAIL_BYTES_MAX, tail_name};
 use super::{file_name, generation_of};
 
 /// Of a file that was created ahead.
@@ -29,6 +31,8 @@ pub(crate) struct ReadFile {
     has_groups: bool,
     /// Whether a record in it names runs.
     has_runs: bool,
+    /// Its last frames, which were still on their way when the process ended, and where they begin.
+    tail: Option<(usize, Vec<u8>)>,
 }
 
 impl ReadFile {
@@ -91,6 +95,9 @@ impl ReadFile {
     /// Reads the file once more.
     pub(crate) fn load(&self, storage: &dyn Storage) -> Result<LoadedFile, Fault> {
         let mut bytes = read_whole(storage, &self.name)?;
+        if let Some((offset, frames)) = &self.tail {
+            complete(&mut bytes, *offset, frames);
+        }
         bytes.truncate(self.end);
         Ok(LoadedFile { header: self.header, bytes })
     }
@@ -152,7 +159,7 @@ pub(crate) fn read_log(storage: &dyn Storage, superblock: &Superblock) -> Result
     let generations: Vec<GenerationId> =
         names.iter().filter_map(|name| generation_of(name)).collect();
     let newest = generations.iter().max().copied().unwrap_or_default();
-    let mut scan = Scan::new(superblock);
+    let mut scan = Scan::new(superblock, read_tail(storage, superblock)?);
     for generation in generations {
         if generation >= superblock.first_generation {
             scan.file(storage, generation)?;
@@ -168,7 +175,9 @@ pub(crate) fn read_log_so_far(
     superblock: &Superblock,
 ) -> Result<(ReadLog, Option<Corruption>), Fault> {
     let names = storage.list().map_err(|error| Fault::io("listing", "the folder", error))?;
-    let mut scan = Scan::new(superblock);
+    // Whatever keeps it from being read: the files are what there is more of.
+    let tail = read_tail(storage, superblock).unwrap_or_default();
+    let mut scan = Scan::new(superblock, tail);
     let mut refused = None;
     let generations = names.iter().filter_map(|name| generation_of(name));
     for generation in generations.filter(|one| *one >= superblock.first_generation) {
@@ -203,11 +212,13 @@ struct Scan<'a> {
     headless: Option<Corruption>,
     /// A file that must have been there because there is a later one.
     lost: Option<Corruption>,
+    /// The log's tail; empty when there is none.
+    tail: Vec<u8>,
 }
 
 impl<'a> Scan<'a> {
-    fn new(superblock: &'a Superblock) -> Scan<'a> {
-        Scan {
+    fn new(superblock: &'a Superblock, tail: Vec<u8>) -> Scan<'a> {
+        let mut scan = Scan {
             superblock,
             files: Vec::new(),
             end: Lsn::ZERO,
@@ -216,7 +227,11 @@ impl<'a> Scan<'a> {
             next: superblock.first_generation,
             headless: None,
             lost: None,
-        }
+            tail,
+        };
+        let told = scan.frames_in_tail().map_or(Lsn::ZERO, |tail| tail.durable);
+        scan.known = scan.known.max(told);
+        scan
     }
 
     /// There is a file of this generation: those before it were durable, with their headers.
@@ -270,7 +285,7 @@ impl<'a> Scan<'a> {
             );
             return Ok(());
         }
-        self.frames(header, name, &bytes);
+        self.frames(header, name, bytes);
         Ok(())
     }
 
@@ -317,28 +332,49 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn frames(&mut self, header: WalHeader, name: String, bytes: &[u8]) {
+    fn frames(&mut self, header: WalHeader, name: String, mut bytes: Vec<u8>) {
         let mut offset = WAL_HEADER_BYTES;
-        let (mut has_groups, mut has_runs) = (false, false);
+        let (mut has_groups, mut has_runs, mut tail) = (false, false, None);
         loop {
-            match decode_frame(&header, bytes, offset) {
+            let stopped = match decode_frame(&header, &bytes, offset) {
                 Ok(Some(frame)) => {
                     let is_group = frame.head.kind == FrameKind::Group;
                     has_groups |= is_group;
                     has_runs |= is_group && runs_in(frame.payload).is_some();
                     // What it knows durable lies before it, and is read already.
                     offset = frame.next;
+                    continue;
                 }
-                Ok(None) => break,
-                Err(broken) => {
-                    self.learn(&header, bytes, offset);
-                    self.stop(broken.within(&name, 0));
-                    break;
-                }
+                Ok(None) => None,
+                Err(broken) => Some(broken),
+            };
+            if tail.is_none()
+                && let Some(frames) = self.frames_from(header.base.plus(offset as u64))
+            {
+                complete(&mut bytes, offset, &frames);
+                tail = Some((offset, frames));
+                continue;
             }
+            if let Some(broken) = stopped {
+                self.learn(&header, &bytes, offset);
+                self.stop(broken.within(&name, 0));
+            }
+            break;
         }
         self.end = header.base.plus(offset as u64);
-        self.files.push(ReadFile { name, header, end: offset, has_groups, has_runs });
+        self.files.push(ReadFile { name, header, end: offset, has_groups, has_runs, tail });
+    }
+
+    /// The frames of the tail from this place in the log on.
+    fn frames_from(&self, place: Lsn) -> Option<Vec<u8>> {
+        let tail = self.frames_in_tail()?;
+        let behind = place.to_raw().checked_sub(tail.lsn.to_raw())?;
+        let frames = tail.frames.get(usize::try_from(behind).ok()?..)?;
+        (!frames.is_empty()).then(|| frames.to_vec())
+    }
+
+    fn frames_in_tail(&self) -> Option<TailFrames<'_>> {
+        tail_frames(self.superblock.database, self.superblock.epoch, &self.tail)
     }
 
     fn learn(&mut self, header: &WalHeader, bytes: &[u8], offset: usize) {
@@ -374,6 +410,24 @@ impl<'a> Scan<'a> {
         let ended = Corruption::new("log", last.end as u64, "it ends before what was durable");
         Some(self.stop.clone().unwrap_or(ended.within(&last.name, 0)))
     }
+}
+
+/// Puts frames where they belong in the bytes of a file.
+fn complete(file: &mut Vec<u8>, offset: usize, frames: &[u8]) {
+    file.resize(file.len().max(offset + frames.len()), 0);
+    file[offset..offset + frames.len()].copy_from_slice(frames);
+}
+
+/// The tail of the log that a superblock leads to; nothing when there is none.
+fn read_tail(storage: &dyn Storage, superblock: &Superblock) -> Result<Vec<u8>, Fault> {
+    let name = tail_name(superblock.epoch);
+    let failed = |error: io::Error| Fault::io("reading", &name, error);
+    let length = match storage.open(&name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened.and_then(|file| file.len()).map_err(failed)?,
+    };
+    // A longer one was made by nobody who writes logs.
+    if length > TAIL_BYTES_MAX { Ok(Vec::new()) } else { read_whole(storage, &name) }
 }
 
 fn read_whole(storage: &dyn Storage, name: &str) -> Result<Vec<u8>, Fault> {

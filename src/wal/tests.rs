@@ -12,11 +12,18 @@ use sapwood_serialize::{
     WalHeader, begin_frame, finish_frame,
 };
 
-use super::{Log, LogStart, ReadLog, file_name, generation_of, read_log, read_log_so_far};
+use sapwood_sim::disk::{Cut, Repeat, SimDisk};
+
+use super::tail::{is_tail, tail_name};
+use super::{
+    Log, LogStart, ReadFile, ReadLog, file_name, generation_of, read_log, read_log_so_far,
+    remove_tails,
+};
 
 const DATABASE: DatabaseId = DatabaseId::from_bytes(*b"0123456789abcdef");
 const STRANGER: DatabaseId = DatabaseId::from_bytes(*b"another database");
 const EPOCH: Epoch = Epoch::from_raw(5);
+const TAIL_BYTES: u64 = 1024;
 
 /// A log of two frames in each of three files, each of which knows all before it durable.
 struct Written {
@@ -248,24 +255,32 @@ fn as_much_as_can_be_read_comes_with_what_is_wrong() {
     assert_eq!(loss.unwrap().rule, "it belongs to another database");
 }
 
-/// A log in memory that can be written to.
+/// A log that can be written to, in memory without a tail.
 fn begun() -> (Arc<Cachetable>, Log) {
-    let storage = MemoryStorage::new();
-    let block_file = BlockFile::create(&storage).unwrap();
+    begun_on(Arc::new(MemoryStorage::new()))
+}
+
+fn begun_on(storage: Arc<dyn Storage>) -> (Arc<Cachetable>, Log) {
+    let block_file = BlockFile::create(&*storage).unwrap();
     let opened = block_file.tables(Vec::new()).unwrap();
     let (file, database) = (block_file.file, block_file.superblock.database);
-    let (storage, budget): (Arc<dyn Storage>, _) = (Arc::new(storage), Budget { total: 1 << 26 });
-    let table = Arc::new(Cachetable::new(storage, file, database, budget, None, opened));
-    let start =
-        LogStart { generation: GenerationId::from_raw(1), epoch: EPOCH, base: Lsn::from_raw(800) };
+    let table = Cachetable::new(storage, file, database, Budget { total: 1 << 26 }, None, opened);
+    let table = Arc::new(table);
+    let (generation, base) = (GenerationId::from_raw(1), Lsn::from_raw(800));
+    let start = LogStart { generation, epoch: EPOCH, base, tail_bytes: TAIL_BYTES };
     let log = Log::create(table.clone(), start).unwrap();
     (table, log)
 }
 
 fn append(log: &Log, kind: FrameKind) -> Lsn {
+    append_with(log, kind, &[])
+}
+
+fn append_with(log: &Log, kind: FrameKind, payload: &[u8]) -> Lsn {
     let mut bytes = Vec::new();
     begin_frame(&mut bytes);
-    log.make_room(bytes.len() as u64).unwrap();
+    bytes.extend_from_slice(payload);
+    log.make_room(bytes.len() as u64 + 8).unwrap();
     log.append(kind, Msn::from_raw(1), &mut bytes).unwrap()
 }
 
@@ -299,4 +314,166 @@ fn sealed_files_are_synced_once_and_trimmed() {
     let kept: Vec<u64> =
         names.iter().filter_map(|name| Some(generation_of(name)?.to_raw())).collect();
     assert!(!kept.contains(&1) && kept.contains(&2), "{kept:?}");
+}
+
+/// A log on a simulated disk, with a tail: two frames are in the file, and `waiting` more are on
+/// their way.
+struct Tailed {
+    disk: SimDisk,
+    table: Arc<Cachetable>,
+    log: Log,
+}
+
+impl Tailed {
+    fn new(waiting: usize) -> Tailed {
+        let disk = SimDisk::new(1);
+        let (table, log) = begun_on(Arc::new(disk.clone()));
+        let tailed = Tailed { disk, table, log };
+        (0..2 + waiting).for_each(|_| tailed.group());
+        tailed
+    }
+
+    /// A frame of 96 bytes.
+    fn group(&self) {
+        append_with(&self.log, FrameKind::Group, &[7; 48]);
+    }
+
+    /// What the next opening reads after a kill of the process and `harm`.
+    fn read_after(&self, harm: impl FnOnce(&SimDisk)) -> Result<ReadLog, Fault> {
+        let disk = self.disk.kill();
+        harm(&disk);
+        let superblock = Superblock {
+            database: self.table.database(),
+            epoch: EPOCH,
+            first_generation: GenerationId::from_raw(1),
+            session: Session::Open,
+            durable: Lsn::ZERO,
+            ..superblock()
+        };
+        let log = read_log(&disk, &superblock)?;
+        // Reading it once more finds the same.
+        let groups =
+            |file: &ReadFile| file.load(&disk).unwrap().groups().all(|group| group.is_ok());
+        assert!(log.files.iter().all(groups));
+        Ok(log)
+    }
+
+    fn end_after(&self, harm: impl FnOnce(&SimDisk)) -> u64 {
+        self.read_after(harm).unwrap().end.to_raw()
+    }
+
+    /// Where the frames in the files end.
+    fn end_without_tail(&self) -> u64 {
+        self.end_after(|disk| disk.remove(&tail_name(EPOCH)).unwrap())
+    }
+}
+
+/// Behind the header and two frames.
+const IN_FILE: u64 = 800 + 72 + 2 * 96;
+
+#[test]
+fn a_killed_process_leaves_its_last_frames_in_the_tail() {
+    let tailed = Tailed::new(4);
+    let end = tailed.log.end().to_raw();
+    assert_eq!((tailed.end_without_tail(), end), (IN_FILE, IN_FILE + 4 * 96));
+    assert_eq!(tailed.end_after(|_| {}), end);
+    // More than fits into the tail at once.
+    (0..20).for_each(|_| tailed.group());
+    assert_eq!(tailed.end_after(|_| {}), tailed.log.end().to_raw());
+    assert!(tailed.end_without_tail() > end);
+}
+
+#[test]
+fn a_sync_covers_what_is_in_the_tail() {
+    let tailed = Tailed::new(4);
+    tailed.log.sync_to(tailed.log.end()).unwrap();
+    let end = tailed.log.end().to_raw();
+    assert_eq!((tailed.end_without_tail(), tailed.log.durable().to_raw()), (end, end));
+    let lost = tailed.disk.power_cut(Cut::LoseAll);
+    assert_eq!(
+        tailed.end_after(|disk| {
+            for (name, _) in lost.files() {
+                disk.write_file(&name, &lost.read_file(&name).unwrap());
+            }
+            let _ = disk.remove(&tail_name(EPOCH));
+        }),
+        end
+    );
+}
+
+#[test]
+fn a_seal_leaves_nothing_in_the_tail() {
+    let tailed = Tailed::new(4);
+    tailed.log.seal().unwrap();
+    assert_eq!(tailed.end_without_tail(), tailed.log.end().to_raw());
+    // The frames of the next file do not go on where the sealed one ends.
+    (0..5).for_each(|_| tailed.group());
+    let log = tailed.read_after(|_| {}).unwrap();
+    assert_eq!((log.files.len(), log.end), (2, tailed.log.end()));
+    assert_eq!(log.files[0].bytes(), 72 + 6 * 96);
+}
+
+#[test]
+fn a_large_frame_goes_to_the_file_behind_those_that_wait() {
+    let tailed = Tailed::new(2);
+    append_with(&tailed.log, FrameKind::Group, &[1; 400]);
+    let end = tailed.log.end().to_raw();
+    assert_eq!((tailed.end_without_tail(), end), (end, IN_FILE + 2 * 96 + 448));
+    tailed.group();
+    assert_eq!(tailed.end_after(|_| {}), end + 96);
+}
+
+#[test]
+fn a_tail_that_cannot_be_written_is_done_without() {
+    let tailed = Tailed::new(2);
+    tailed.disk.fail_at(tailed.disk.operations(), std::io::ErrorKind::Other, Repeat::Once);
+    tailed.group();
+    assert_eq!(tailed.end_without_tail(), IN_FILE + 3 * 96);
+    (0..3).for_each(|_| tailed.group());
+    assert_eq!(tailed.end_without_tail(), tailed.log.end().to_raw());
+    // The next file has one again.
+    tailed.log.seal().unwrap();
+    (0..5).for_each(|_| tailed.group());
+    assert!(tailed.end_without_tail() < tailed.log.end().to_raw());
+    assert_eq!(tailed.end_after(|_| {}), tailed.log.end().to_raw());
+}
+
+#[test]
+fn a_tail_that_does_not_go_on_where_the_file_ends_is_not_believed() {
+    let tailed = Tailed::new(4);
+    let name = file_name(GenerationId::from_raw(1));
+    // Nothing was durable, so a bad frame is where the log ends.
+    let end = tailed.end_after(|disk| disk.flip(&name, 72 + 96 + 50, 1));
+    assert_eq!(end, 800 + 72 + 96);
+    for offset in [3, 20, 50, 90] {
+        let end = tailed.end_after(|disk| disk.flip(&tail_name(EPOCH), 96 + offset, 1));
+        assert_eq!(end, IN_FILE + 96);
+    }
+    let long = vec![0; 2 << 20];
+    assert_eq!(tailed.end_after(|disk| disk.write_file(&tail_name(EPOCH), &long)), IN_FILE);
+    assert_eq!(tailed.end_after(|disk| disk.write_file(&tail_name(EPOCH), &[])), IN_FILE);
+}
+
+#[test]
+fn a_frame_in_the_tail_knows_what_was_durable() {
+    let tailed = Tailed::new(2);
+    tailed.log.sync_to(tailed.log.end()).unwrap();
+    tailed.group();
+    let name = file_name(GenerationId::from_raw(1));
+    let broken = tailed.read_after(|disk| disk.flip(&name, 72 + 3 * 96 + 50, 1)).err();
+    assert!(matches!(broken, Some(Fault::Corrupt(_))), "a synced frame is missing: {broken:?}");
+}
+
+#[test]
+fn tails_are_told_from_other_files_and_removed() {
+    let tailed = Tailed::new(2);
+    for name in ["tail-", "tail-5", "tail-000000005", "tail-00000000x5", "wal-0000000005"] {
+        assert!(!is_tail(name), "{name}");
+    }
+    tailed.disk.write_file(&tail_name(Epoch::from_raw(4)), b"left over");
+    remove_tails(&tailed.table, Some(EPOCH)).unwrap();
+    let names = tailed.disk.list().unwrap();
+    assert_eq!(names.iter().filter(|name| is_tail(name)).count(), 1);
+    remove_tails(&tailed.table, None).unwrap();
+    assert!(!tailed.disk.list().unwrap().iter().any(|name| is_tail(name)));
 }

@@ -8,6 +8,9 @@
 //! needs no sync. It is made only when the active one's name and header are durable: of two files
 //! of a log, the older one can always be read, or was lost by the disk.
 //!
+//! What a commit hands to the system goes through the log's tail, see there; what a sync covers has
+//! been written to a file.
+//!
 //! Files are filled with real space ahead of what is written, small at first and doubling: a write
 //! does not meet a full disk.
 
@@ -24,6 +27,7 @@ use sapwood_serialize::{
 };
 
 use super::file_name;
+use super::tail::{Tail, is_tail, tail_name};
 
 /// One file of the log.
 struct LogFile {
@@ -34,8 +38,8 @@ struct LogFile {
 /// What only the leader touches.
 struct Append {
     active: Arc<LogFile>,
-    generation: GenerationId,
-    base: Lsn,
+    header: WalHeader,
+    /// Where the next frame goes; the last ones may still be in the tail.
     written: u64,
     allocated: u64,
     next: Option<Arc<LogFile>>,
@@ -54,6 +58,8 @@ pub(crate) struct Log {
     table: Arc<Cachetable>,
     epoch: Epoch,
     append: Mutex<Append>,
+    /// Frames on their way into the active file.
+    tail: Mutex<Tail>,
     /// Held while the next file is being created; by a background step or by the leader.
     preparing: Mutex<()>,
     syncing: Mutex<Syncing>,
@@ -70,6 +76,8 @@ pub(crate) struct LogStart {
     pub(crate) generation: GenerationId,
     pub(crate) epoch: Epoch,
     pub(crate) base: Lsn,
+    /// How large its tail is at most, in bytes.
+    pub(crate) tail_bytes: u64,
 }
 
 impl Log {
@@ -79,8 +87,9 @@ impl Log {
         sync_names(&table)?;
         let log = Log::on(table, start, active.clone(), None);
         // The superblock that follows says that this file exists, so it must.
-        let allocated = log.write_header(&active, start.generation, start.base)?;
-        log.begin(start.base, allocated);
+        let header = log.append.lock().header;
+        let allocated = log.write_header(&active, &header)?;
+        log.begin(allocated);
         log.prepare_next()?;
         Ok(log)
     }
@@ -98,35 +107,31 @@ impl Log {
         next: Option<Arc<LogFile>>,
     ) -> Log {
         let syncing = Syncing { unsynced: VecDeque::from([active.clone()]), is_running: false };
+        let LogStart { generation, epoch, base, tail_bytes } = start;
+        let header =
+            WalHeader { database: table.database(), generation, epoch, base, durable: base };
         Log {
             table,
-            epoch: start.epoch,
+            epoch,
+            tail: Mutex::new(Rank::Claims, Tail::of(tail_bytes)),
             append: Mutex::new(
                 Rank::WalBuffer,
-                Append {
-                    active,
-                    generation: start.generation,
-                    base: start.base,
-                    written: 0,
-                    allocated: 0,
-                    next,
-                    told: start.base,
-                },
+                Append { active, header, written: 0, allocated: 0, next, told: base },
             ),
             preparing: Mutex::new(Rank::Claims, ()),
             syncing: Mutex::new(Rank::JobQueue, syncing),
             synced: Condvar::new(),
-            end: AtomicU64::new(start.base.to_raw()),
-            durable: AtomicU64::new(start.base.to_raw()),
+            end: AtomicU64::new(base.to_raw()),
+            durable: AtomicU64::new(base.to_raw()),
             bytes_written: Counter::default(),
             syncs: Counter::default(),
         }
     }
 
-    fn begin(&self, base: Lsn, allocated: u64) {
+    fn begin(&self, allocated: u64) {
         let mut append = self.append.lock();
         (append.written, append.allocated) = (WAL_HEADER_BYTES as u64, allocated);
-        self.end.store(base.plus(append.written).to_raw(), Ordering::Release);
+        self.end.store(append.header.base.plus(append.written).to_raw(), Ordering::Release);
     }
 
     /// The position behind the last frame.
@@ -145,17 +150,10 @@ impl Log {
     }
 
     /// Writes the header of a file; returns how long the file now is.
-    fn write_header(
-        &self,
-        file: &LogFile,
-        generation: GenerationId,
-        base: Lsn,
-    ) -> Result<u64, Fault> {
-        let database = self.table.database();
-        let durable = self.durable().min(base);
-        let header = WalHeader { database, generation, epoch: self.epoch, base, durable };
+    fn write_header(&self, file: &LogFile, header: &WalHeader) -> Result<u64, Fault> {
         let allocated = self.grow(file, 0, WAL_HEADER_BYTES as u64)?;
         self.write(file, &header.encode(), 0)?;
+        self.bytes_written.add(WAL_HEADER_BYTES as u64);
         Ok(allocated)
     }
 
@@ -196,9 +194,50 @@ impl Log {
 
     fn write(&self, file: &LogFile, bytes: &[u8], offset: u64) -> Result<(), Fault> {
         let written = file.file.write_at(bytes, offset);
-        written.map_err(|error| self.failed("writing", &file.name, error))?;
-        self.bytes_written.add(bytes.len() as u64);
+        written.map_err(|error| self.failed("writing", &file.name, error))
+    }
+
+    /// Puts a frame behind all others at `written` of the active file: into the tail, or into the
+    /// file.
+    fn place(&self, tail: &mut Tail, frame: &[u8]) -> Result<(), Fault> {
+        let (active, written) = {
+            let append = self.append.lock();
+            (append.active.clone(), append.written)
+        };
+        tail.prepare(&**self.table.storage(), self.epoch, written);
+        if !tail.has_room(frame.len()) {
+            self.empty(tail, &active, written)?;
+        }
+        if tail.take(frame) {
+            return Ok(());
+        }
+        self.empty(tail, &active, written)?;
+        self.write(&active, frame, written)
+    }
+
+    /// Writes the frames of the tail to the active file, in which they end at `written`.
+    fn empty(&self, tail: &mut Tail, active: &LogFile, written: u64) -> Result<(), Fault> {
+        let waiting = tail.waiting();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        // What one thread could not write, the next one shall not try again.
+        self.table.poison().check()?;
+        self.write(active, waiting, written - waiting.len() as u64)?;
+        tail.forget();
         Ok(())
+    }
+
+    /// Writes what is in the tail to the active file. All frames before the position that is
+    /// returned are in files then.
+    fn write_out(&self) -> Result<Lsn, Fault> {
+        let mut tail = self.tail.lock();
+        let (active, base, written) = {
+            let append = self.append.lock();
+            (append.active.clone(), append.header.base, append.written)
+        };
+        self.empty(&mut tail, &active, written)?;
+        Ok(base.plus(written))
     }
 
     /// Appends a group's frame, which `frame` holds from its beginning on; its head is filled in
@@ -209,19 +248,17 @@ impl Log {
         first_msn: Msn,
         frame: &mut Vec<u8>,
     ) -> Result<Lsn, Fault> {
-        let (active, base, written) = {
-            let append = self.append.lock();
-            (append.active.clone(), append.base, append.written)
-        };
-        let lsn = base.plus(written);
+        let mut tail = self.tail.lock();
+        let lsn = self.end();
         let durable = self.durable().min(lsn);
         let head = FrameHead { kind, lsn, epoch: self.epoch, durable, first_msn };
         finish_frame(self.table.database(), &head, frame, 0);
-        self.write(&active, frame, written)?;
+        self.place(&mut tail, frame)?;
+        self.bytes_written.add(frame.len() as u64);
         let mut append = self.append.lock();
-        append.written = written + frame.len() as u64;
+        append.written += frame.len() as u64;
         append.told = durable;
-        let end = base.plus(append.written);
+        let end = append.header.base.plus(append.written);
         self.end.store(end.to_raw(), Ordering::Release);
         Ok(end)
     }
@@ -235,18 +272,21 @@ impl Log {
     /// Continues in the next file. The leader alone calls it. On a full disk nothing has changed.
     pub(crate) fn seal(&self) -> Result<(), Fault> {
         self.prepare_next()?;
-        let (next, generation, base) = {
+        let base = self.write_out()?;
+        let durable = self.durable().min(base);
+        let (next, before) = {
             let append = self.append.lock();
-            let next = append.next.clone().expect("it was prepared");
-            (next, append.generation.next(), append.base.plus(append.written))
+            (append.next.clone().expect("it was prepared"), append.header)
         };
-        let allocated = self.write_header(&next, generation, base)?;
+        let header = WalHeader { generation: before.generation.next(), base, durable, ..before };
+        let allocated = self.write_header(&next, &header)?;
         self.syncing.lock().unsynced.push_back(next.clone());
-        let mut append = self.append.lock();
-        (append.active, append.next) = (next, None);
-        (append.generation, append.base) = (generation, base);
-        (append.written, append.allocated) = (WAL_HEADER_BYTES as u64, allocated);
-        self.end.store(base.plus(append.written).to_raw(), Ordering::Release);
+        self.tail.lock().restart();
+        {
+            let mut append = self.append.lock();
+            (append.active, append.next, append.header) = (next, None, header);
+        }
+        self.begin(allocated);
         Ok(())
     }
 
@@ -258,8 +298,8 @@ impl Log {
             if append.next.is_some() {
                 return Ok(());
             }
-            let header_end = append.base.plus(WAL_HEADER_BYTES as u64);
-            (append.active.clone(), append.generation.next(), header_end)
+            let header_end = append.header.base.plus(WAL_HEADER_BYTES as u64);
+            (append.active.clone(), append.header.generation.next(), header_end)
         };
         if self.durable() < header_end {
             // This file alone: what older ones have is for those to sync who wait for it.
@@ -292,10 +332,10 @@ impl Log {
             self.synced.wait(&mut syncing);
         }
         syncing.is_running = true;
-        let _running = Running(self);
-        let end = self.end();
-        let files: Vec<Arc<LogFile>> = syncing.unsynced.iter().cloned().collect();
         drop(syncing);
+        let _running = Running(self);
+        let end = self.write_out()?;
+        let files: Vec<Arc<LogFile>> = self.syncing.lock().unsynced.iter().cloned().collect();
         let result = files.iter().try_for_each(|file| self.sync_file(file));
         if result.is_ok() {
             let mut syncing = self.syncing.lock();
@@ -369,6 +409,18 @@ impl StorageFile for NoFile {
     }
 
     fn start_writeback(&self, _offset: u64, _bytes: u64) {}
+}
+
+/// Removes all tails but that of the log of `epoch`.
+pub(crate) fn remove_tails(table: &Cachetable, epoch: Option<Epoch>) -> Result<(), Fault> {
+    let failed = |error| Fault::io("removing old files of", "the log", error);
+    let kept = epoch.map(tail_name);
+    for name in table.storage().list().map_err(failed)? {
+        if is_tail(&name) && kept.as_ref() != Some(&name) {
+            table.storage().remove(&name).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the log files of generations before `first`.

@@ -68,7 +68,9 @@ fn an_error_at_any_operation_loses_nothing() {
                 disk.fail_at(operation, ErrorKind::Other, repeat);
                 let (wreck, errors) = run(&disk, shape, &actions);
                 let is_born = wreck.model.has_commits();
-                assert!(!errors.is_empty(), "nobody was told of a failure");
+                // Whoever cannot copy into the log's tail writes to its file.
+                let is_done_without = repeat == Repeat::Once && disk.mapped_faults() > 0;
+                assert!(!errors.is_empty() || is_done_without, "nobody was told of a failure");
                 for error in errors {
                     assert!(!error.is_retryable() && !error.is_corruption(), "{error}");
                 }
@@ -246,7 +248,8 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_reads_go_on() {
     machine.play(&Action::Create(TREES[0])).unwrap();
     put(&mut machine, "durable", Durability::Synced).unwrap();
     put(&mut machine, "handed over", Durability::Buffered).unwrap();
-    disk.fail_at(disk.operations(), ErrorKind::Other, Repeat::Once);
+    // The write out of the log's tail goes well, the sync behind it does not.
+    disk.fail_at(disk.operations() + 1, ErrorKind::Other, Repeat::Once);
     let error = machine.play(&Action::Sync).unwrap_err();
     assert!(error.is_fatal(), "{error}");
     // A second sync would succeed, and lie.

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sapwood::{Background, Config, Database, LockError, Storage, StorageFile, StorageLock, Tree};
+use sapwood::{
+    Background, Config, Database, LockError, MappedFile, Storage, StorageFile, StorageLock, Tree,
+};
 
 use crate::sim::disk::SimDisk;
 
@@ -67,6 +69,10 @@ impl Storage for GatedDisk {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         self.disk.create(name).map(|file| self.gated(file))
+    }
+
+    fn map(&self, name: &str, bytes: u64) -> io::Result<Option<Box<dyn MappedFile>>> {
+        self.disk.map(name, bytes)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -262,7 +262,8 @@ fn rot_in_a_synced_commit_is_told_by_the_commit_behind_it() {
     tree.insert("last", "knows the one before it durable").unwrap();
     db.abandon();
     let place = |needle: &[u8]| {
-        let files = disk.list().unwrap().into_iter().filter(|name| name.starts_with("wal-"));
+        let is_log = |name: &String| name.starts_with("wal-") || name.starts_with("tail-");
+        let files = disk.list().unwrap().into_iter().filter(is_log);
         let mut found = files.filter_map(|name| {
             let bytes = disk.read_file(&name)?;
             let at = bytes.windows(needle.len()).position(|window| window == needle)?;

@@ -24,8 +24,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
+use sapwood_serialize::{LockError, MappedFile, Storage, StorageFile, StorageLock};
 
+#[cfg(target_os = "linux")]
+use super::mapped::Mapping;
 use super::{LOCK_NAME, READERS, check_name, random_bytes};
 
 /// One folder of the file system.
@@ -98,6 +100,19 @@ impl Storage for FileStorage {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(true).open(path)?;
         Ok(Arc::new(DiskFile { file }))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn map(&self, name: &str, bytes: u64) -> io::Result<Option<Box<dyn MappedFile>>> {
+        let path = self.path_of(name)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = DiskFile { file };
+        // Written and not reserved: a page of zeros that are there is cheaper to begin with.
+        file.fill_with_zeros(0, bytes)?;
+        let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // Some file systems have no memory to share.
+        Ok(Mapping::of(&file.file, bytes).ok().map(|mapping| Box::new(mapping) as _))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -6,6 +6,8 @@
 //! 3. creating over an existing file empties it for those who have it open, too.
 
 mod file;
+#[cfg(target_os = "linux")]
+mod mapped;
 mod memory;
 mod read_only;
 
@@ -59,6 +61,7 @@ mod tests {
         check_bytes(storage);
         check_lengths(storage);
         check_open_files(storage);
+        check_mapped(storage);
         check_lock(storage);
         check_clock(storage);
         assert_ne!(storage.random(), storage.random());
@@ -129,6 +132,21 @@ mod tests {
         // A storage that cannot punch keeps the bytes; none may do anything else.
         assert!(kept[4096..69_632].iter().all(|byte| *byte == kept[4096]));
         file.sync().unwrap();
+    }
+
+    fn check_mapped(storage: &dyn Storage) {
+        assert!(storage.map("../x", 10).is_err() || storage.map("x", 10).unwrap().is_none());
+        storage.create("mapped").unwrap().write_at(b"what was there", 0).unwrap();
+        let Some(mut mapped) = storage.map("mapped", 10_000).unwrap() else { return };
+        mapped.put(9_990, b"the end...").unwrap();
+        mapped.put(3, b"start").unwrap();
+        assert!(mapped.put(9_995, b"behind").is_err());
+        let mut expected = vec![0; 10_000];
+        expected[3..8].copy_from_slice(b"start");
+        expected[9_990..].copy_from_slice(b"the end...");
+        assert_eq!(contents(&*storage.open("mapped").unwrap()), expected);
+        drop(mapped);
+        assert_eq!(contents(&*storage.open("mapped").unwrap()), expected);
     }
 
     fn check_open_files(storage: &dyn Storage) {

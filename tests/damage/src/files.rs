@@ -20,7 +20,7 @@ impl Files {
 
     /// The log files, oldest first.
     pub fn logs(&self) -> impl Iterator<Item = &str> {
-        self.names().filter(|name| *name != BLOCK_FILE)
+        self.names().filter(|name| name.starts_with("wal-"))
     }
 
     pub fn get(&self, name: &str) -> Option<&Vec<u8>> {

@@ -33,6 +33,7 @@ impl Kind {
 }
 
 /// A database at rest.
+#[derive(Clone)]
 pub struct Specimen {
     pub kind: Kind,
     pub files: Files,
@@ -59,6 +60,18 @@ impl Specimen {
             Kind::Mere => author.one_row(),
         }
         author.end(kind)
+    }
+
+    /// A killed database whose last commits are in the log's tail alone; those before
+    /// [`Specimen::checkpointed`] are durable.
+    pub fn tailed(seed: u64) -> Specimen {
+        let mut author = Author::new(seed);
+        author.only_logged();
+        author.note_moment();
+        author.checkpointed = author.states.len() - 1;
+        (0..6).for_each(|number| author.put("tall", 70 + number, 30));
+        author.db.clone().abandon();
+        author.leave(Kind::Young)
     }
 
     pub fn last(&self) -> &Contents {
@@ -163,7 +176,7 @@ impl Author {
             Kind::Closed | Kind::Mere => {
                 self.note_moment();
                 self.checkpointed = self.states.len() - 1;
-                self.db.close().unwrap();
+                self.db.clone().close().unwrap();
             }
             Kind::Killed | Kind::Young => {
                 if kind == Kind::Killed {
@@ -172,9 +185,14 @@ impl Author {
                 // The step behind the sync writes the mark.
                 self.db.sync().unwrap();
                 self.db.maintain(100).unwrap();
-                self.db.abandon();
+                self.db.clone().abandon();
             }
         }
+        self.leave(kind)
+    }
+
+    /// What is on the disk now.
+    fn leave(self, kind: Kind) -> Specimen {
         let Author { disk, states, checkpointed, moments, .. } = self;
         let mut keys: BTreeMap<String, BTreeSet<Vec<u8>>> = BTreeMap::new();
         for (tree, rows) in states.iter().flatten() {

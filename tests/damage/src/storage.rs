@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sapwood::{LockError, MemoryStorage, Storage, StorageFile, StorageLock};
+use sapwood::{LockError, MappedFile, MemoryStorage, Storage, StorageFile, StorageLock};
 
 use crate::files::Files;
 
@@ -125,6 +125,12 @@ impl Storage for Disk {
         self.handle(name, self.files.create(name))
     }
 
+    fn map(&self, name: &str, bytes: u64) -> io::Result<Option<Box<dyn MappedFile>>> {
+        let file = self.create(name)?;
+        file.allocate(0, bytes)?;
+        Ok(Some(Box::new(Mapped(file))))
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.calls.count()?;
         self.files.remove(name)
@@ -160,6 +166,15 @@ impl Storage for Disk {
 
     fn describe(&self) -> String {
         "a harmed disk".to_owned()
+    }
+}
+
+/// A mapped file: each copy is a write.
+struct Mapped(Arc<dyn StorageFile>);
+
+impl MappedFile for Mapped {
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(bytes, offset)
     }
 }
 

@@ -8,3 +8,4 @@ static COUNTED: sapwood_damage::memory::Counting = sapwood_damage::memory::Count
 mod forged;
 mod harms;
 mod salvaged;
+mod tailed;

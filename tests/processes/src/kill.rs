@@ -21,6 +21,14 @@ pub struct Killed {
     pub unheard: u64,
     /// Rounds that were killed before the database was open.
     pub unopened: u64,
+    /// Rounds that left a tail of the log.
+    pub tailed: u64,
+}
+
+fn has_tail(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name());
+    names.into_iter().any(|name| name.to_string_lossy().starts_with("tail-"))
 }
 
 /// Kills so many workers, one after the other.
@@ -33,7 +41,9 @@ pub fn kill(program: &Path, rounds: u64, seed: u64) -> Killed {
         if round % ROUNDS_PER_DATABASE == 0 {
             (folder, last) = (tempfile::tempdir().unwrap(), 0);
         }
-        let mut worker = Worker::start(program, folder.path(), &[]);
+        // Half of them sync nothing: their last batches are on the way into the log's file.
+        let orders: &[&str] = if random.chance(50) { &["--buffered"] } else { &[] };
+        let mut worker = Worker::start(program, folder.path(), orders);
         worker.acknowledged = last;
         let is_early = random.chance(30);
         if !is_early {
@@ -43,6 +53,7 @@ pub fn kill(program: &Path, rounds: u64, seed: u64) -> Killed {
         worker.work_on(Duration::from_micros(random.below(if is_early { 12_000 } else { 4_000 })));
         let acknowledged = worker.kill();
         assert!(worker.said.is_empty(), "{:?}", worker.said);
+        killed.tailed += u64::from(has_tail(folder.path()));
         let look = if random.chance(25) { Look::Recover } else { Look::ReadOnly };
         let found = check_left(folder.path(), acknowledged, look);
         killed.rounds += 1;

@@ -83,8 +83,8 @@ impl Load {
         Ok(last.map_or(0, |last| u64::from_le_bytes((*last).try_into().unwrap())))
     }
 
-    /// Commits batch `number`, durable when it returns.
-    pub fn commit(&self, number: u64) -> Result<()> {
+    /// Commits batch `number`, as durable as asked when it returns.
+    pub fn commit(&self, number: u64, durability: Durability) -> Result<()> {
         let mut batch = self.db.batch();
         for row in 0..ROWS {
             batch.insert(&self.scattered, scattered_key(number, row), value(number, row));
@@ -98,7 +98,7 @@ impl Load {
         }
         batch.insert(&self.sums, LAST, number.to_le_bytes());
         batch.merge(&self.sums, SUM, number.to_le_bytes());
-        batch.commit(Durability::Synced)
+        batch.commit(durability)
     }
 
     /// Everything is as so many batches leave it; returns how many.

@@ -1,5 +1,5 @@
-//! The process that writes: one synced batch after the other, each acknowledged by a line once it
-//! is durable.
+//! The process that writes: one batch after the other, each acknowledged by a line once it is as
+//! durable as asked.
 //!
 //! ```text
 //! writes   opened 17      acknowledged 18      refused 19 retryable: the disk is full ...
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
-use sapwood::{Background, Config, Error};
+use sapwood::{Background, Config, Durability, Error};
 
 use crate::load::Load;
 
@@ -26,6 +26,9 @@ pub struct Orders {
     /// No thread but one.
     #[arg(long)]
     pub manual: bool,
+    /// It syncs nothing: a kill must leave what was acknowledged, a power cut need not.
+    #[arg(long)]
+    pub buffered: bool,
     /// No more open files than this.
     #[arg(long)]
     pub descriptors: Option<u64>,
@@ -35,6 +38,12 @@ pub struct Orders {
     /// No more memory than this.
     #[arg(long)]
     pub address_bytes: Option<u64>,
+}
+
+impl Orders {
+    fn durability(&self) -> Durability {
+        if self.buffered { Durability::Buffered } else { Durability::Synced }
+    }
 }
 
 fn say(line: &str) {
@@ -92,7 +101,7 @@ fn limit(orders: &Orders) {
 /// Commits a batch, again and again where that may help; whether it was acknowledged.
 fn commit(load: &Load, number: u64, orders: &Orders) -> bool {
     loop {
-        let done = load.commit(number).and_then(|()| {
+        let done = load.commit(number, orders.durability()).and_then(|()| {
             // What threads would do otherwise; a failure is the next commit's business, too.
             if orders.manual { load.db().maintain(2).map(|_| ()) } else { Ok(()) }
         });

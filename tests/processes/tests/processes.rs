@@ -29,7 +29,7 @@ fn what_was_acknowledged_survives_every_kill() {
     println!("replay with SAPWOOD_SEED={seed} cargo test -p sapwood-processes kill");
     let killed = kill::kill(program(), 40, seed);
     println!("{killed:?}");
-    assert!(killed.rounds == 40 && killed.acknowledged > 0);
+    assert!(killed.rounds == 40 && killed.acknowledged > 0 && killed.tailed > 0);
 }
 
 #[test]

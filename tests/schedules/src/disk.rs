@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
+use sapwood_serialize::{LockError, MappedFile, Storage, StorageFile, StorageLock};
 use sapwood_sim::disk::SimDisk;
 
 /// A simulated disk under a schedule; clones are the same disk.
@@ -82,6 +82,13 @@ impl Storage for Lent {
         Ok(self.file(self.disk.create(name)?))
     }
 
+    fn map(&self, name: &str, bytes: u64) -> io::Result<Option<Box<dyn MappedFile>>> {
+        self.lease.change();
+        let mapped = self.disk.map(name, bytes)?;
+        let lease = self.lease.clone();
+        Ok(mapped.map(|file| Box::new(Mapped { file, lease }) as Box<dyn MappedFile>))
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.lease.change();
         self.disk.remove(name)
@@ -120,6 +127,18 @@ impl Storage for Lent {
 
     fn describe(&self) -> String {
         self.disk.describe()
+    }
+}
+
+struct Mapped {
+    file: Box<dyn MappedFile>,
+    lease: Lease,
+}
+
+impl MappedFile for Mapped {
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.lease.change();
+        self.file.put(offset, bytes)
     }
 }
 

@@ -94,6 +94,11 @@ impl SimDisk {
         self.state().reads
     }
 
+    /// How many calls on mapped files have failed.
+    pub fn mapped_faults(&self) -> u64 {
+        self.state().mapped_faults
+    }
+
     /// How many changes are pending: what [`Cut::KeepOne`] and [`Cut::LoseOne`] choose from.
     pub fn pending(&self) -> usize {
         self.state().pending().len()
@@ -389,6 +394,7 @@ struct State {
 
     operations: u64,
     reads: u64,
+    mapped_faults: u64,
     crash_at: Option<u64>,
     crashed: bool,
     faults: Vec<Fault>,
@@ -416,6 +422,7 @@ impl State {
             capacity: None,
             operations: 0,
             reads: 0,
+            mapped_faults: 0,
             crash_at: None,
             crashed: false,
             faults: Vec::new(),

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
+use sapwood_serialize::{LockError, MappedFile, Storage, StorageFile, StorageLock};
 
 use super::{Extent, Lie, Refusal, SimDisk, SimFile, State, index};
 use crate::image::Image;
@@ -12,6 +12,8 @@ use crate::power_cut::{Change, NameChange};
 
 /// No file of a simulated disk is longer; a longer one is the mistake of some decoder.
 const FILE_BYTES_MAX: u64 = 1 << 32;
+/// A mapped file with more changes pending is written by the simulated system.
+const MAPPED_PENDING_MAX: usize = 32;
 
 impl Storage for SimDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
@@ -19,25 +21,11 @@ impl Storage for SimDisk {
         let mut state = self.state();
         state.begin_call()?;
         let id = named(&state, name)?;
-        Ok(self.handle(&mut state, id))
+        Ok(Arc::new(self.handle(&mut state, id)))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        check_name(name)?;
-        let mut state = self.state();
-        state.begin_operation(("create", name))?;
-        let id = match state.names.get(name).copied() {
-            Some(id) => {
-                state.change_file(id, Change::SetLength(0));
-                id
-            }
-            None => {
-                let id = state.add_file(SimFile::of(Arc::new(Image::default())));
-                state.change_name(NameChange { name: name.to_owned(), file: Some(id) });
-                id
-            }
-        };
-        Ok(self.handle(&mut state, id))
+        Ok(Arc::new(self.create_file(name)?))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -47,6 +35,15 @@ impl Storage for SimDisk {
         named(&state, name)?;
         state.change_name(NameChange { name: name.to_owned(), file: None });
         Ok(())
+    }
+
+    fn map(&self, name: &str, bytes: u64) -> io::Result<Option<Box<dyn MappedFile>>> {
+        let made = self.create_file(name).and_then(|handle| {
+            handle.allocate(0, bytes)?;
+            Ok(handle)
+        });
+        let handle = made.inspect_err(|_| self.state().mapped_faults += 1)?;
+        Ok(Some(Box::new(SimMap { handle })))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -113,9 +110,27 @@ impl Storage for SimDisk {
 }
 
 impl SimDisk {
-    fn handle(&self, state: &mut State, id: u64) -> Arc<dyn StorageFile> {
+    fn handle(&self, state: &mut State, id: u64) -> SimHandle {
         state.file(id).handles += 1;
-        Arc::new(SimHandle { disk: self.clone(), id })
+        SimHandle { disk: self.clone(), id }
+    }
+
+    fn create_file(&self, name: &str) -> io::Result<SimHandle> {
+        check_name(name)?;
+        let mut state = self.state();
+        state.begin_operation(("create", name))?;
+        let id = match state.names.get(name).copied() {
+            Some(id) => {
+                state.change_file(id, Change::SetLength(0));
+                id
+            }
+            None => {
+                let id = state.add_file(SimFile::of(Arc::new(Image::default())));
+                state.change_name(NameChange { name: name.to_owned(), file: Some(id) });
+                id
+            }
+        };
+        Ok(self.handle(&mut state, id))
     }
 }
 
@@ -169,6 +184,27 @@ impl Drop for SimHandle {
         let mut state = self.disk.state();
         state.file(self.id).handles -= 1;
         state.collect(self.id);
+    }
+}
+
+/// A mapped file: each copy is a write.
+struct SimMap {
+    handle: SimHandle,
+}
+
+impl MappedFile for SimMap {
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        assert!(offset + bytes.len() as u64 <= self.handle.len()?, "memory behind the file");
+        let written = self.handle.write_at(bytes, offset);
+        written.inspect_err(|_| self.handle.disk.state().mapped_faults += 1)?;
+        // Nobody syncs it, so the system does, sooner or later; or no power cut could be simulated
+        // in bounded memory.
+        let mut state = self.handle.disk.state();
+        let file = state.file(self.handle.id);
+        if file.pending.len() > MAPPED_PENDING_MAX {
+            file.sync();
+        }
+        Ok(())
     }
 }
 

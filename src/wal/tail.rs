@@ -1,0 +1,106 @@
+//! The tail of the log: frames that a kill of the process cannot lose, and that are not yet in the
+//! log's file.
+//!
+//! ```text
+//! tail-0000000005   frame | frame | left over from earlier frames
+//! ```
+//!
+//! A call of the system for each commit is a quarter of all that a small one costs. So frames are
+//! copied into a mapped file, which the system keeps, and go to the log's file many at a time: when
+//! the tail is full, before a sync, and before a seal. A frame says where in the log it belongs:
+//! recovery goes on with the tail where a file's own frames end.
+//!
+//! Invariants:
+//! 1. frames in the tail continue the active file, in which there is space for them already;
+//! 2. no frame is overwritten here before it is in the file;
+//! 3. without a tail (a storage that has no mapped files, a file that has hardly been begun, one
+//!    that could not be written) frames go to the file one by one.
+
+use sapwood_serialize::{Epoch, MappedFile, Storage};
+
+const PREFIX: &str = "tail-";
+
+/// No tail is larger. Measured: writing so much takes 36 us; four times as much costs 0.03 us a row
+/// less, and shows in the slowest commit of a thousand.
+pub(super) const TAIL_BYTES_MAX: u64 = 64 << 10;
+
+/// The name of the tail of an epoch's log.
+pub(super) fn tail_name(epoch: Epoch) -> String {
+    format!("{PREFIX}{:010}", epoch.to_raw())
+}
+
+/// Whether a file is the tail of some log.
+pub(super) fn is_tail(name: &str) -> bool {
+    let number = name.strip_prefix(PREFIX).and_then(|number| number.parse().ok());
+    number.is_some_and(|number| name == tail_name(Epoch::from_raw(number)))
+}
+
+/// The frames that wait to be written to the log's file, and their copy that survives.
+pub(super) struct Tail {
+    bytes: u64,
+    copy: Copy,
+    waiting: Vec<u8>,
+}
+
+enum Copy {
+    /// None has been made for this file yet.
+    Wanted,
+    Mapped(Box<dyn MappedFile>),
+    /// There is none for the rest of this file.
+    Refused,
+}
+
+impl Tail {
+    /// A tail for logs with files of this size at most.
+    pub(super) fn of(bytes: u64) -> Tail {
+        Tail { bytes: bytes.min(TAIL_BYTES_MAX), copy: Copy::Wanted, waiting: Vec::new() }
+    }
+
+    /// The frames that are not in the log's file.
+    pub(super) fn waiting(&self) -> &[u8] {
+        &self.waiting
+    }
+
+    /// All that waited is in the file now.
+    pub(super) fn forget(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Whether there is room for a frame of `bytes` beside those that wait.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        (self.waiting.len() + bytes) as u64 <= self.bytes
+    }
+
+    /// Takes a frame behind those that wait. `false` when it has to go to the file, and whatever
+    /// waits before it: it is too large to be worth the copy, or there is no tail.
+    pub(super) fn take(&mut self, frame: &[u8]) -> bool {
+        let Copy::Mapped(file) = &mut self.copy else { return false };
+        if frame.len() as u64 > self.bytes / 4 {
+            return false;
+        }
+        if file.put(self.waiting.len() as u64, frame).is_err() {
+            self.copy = Copy::Refused;
+            return false;
+        }
+        self.waiting.extend_from_slice(frame);
+        true
+    }
+
+    /// Makes the mapped file when there is none yet, and the log's file has come so far (to
+    /// `written`) that one is worth its space.
+    pub(super) fn prepare(&mut self, storage: &dyn Storage, epoch: Epoch, written: u64) {
+        if matches!(self.copy, Copy::Wanted) && written >= self.bytes / 4 {
+            self.copy = match storage.map(&tail_name(epoch), self.bytes) {
+                Ok(Some(file)) => Copy::Mapped(file),
+                Ok(None) | Err(_) => Copy::Refused,
+            };
+        }
+    }
+
+    /// The log goes on in another file: what was refused may be tried again.
+    pub(super) fn restart(&mut self) {
+        if matches!(self.copy, Copy::Refused) {
+            self.copy = Copy::Wanted;
+        }
+    }
+}
