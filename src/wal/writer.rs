@@ -89,7 +89,7 @@ impl Log {
         // The superblock that follows says that this file exists, so it must.
         let header = log.append.lock().header;
         let allocated = log.write_header(&active, &header)?;
-        log.begin(allocated);
+        log.begin(active, header, allocated);
         log.prepare_next()?;
         Ok(log)
     }
@@ -128,8 +128,11 @@ impl Log {
         }
     }
 
-    fn begin(&self, allocated: u64) {
+    /// From now on frames go into this file, which has its header. At once: a sync beside it takes
+    /// the end of the log from here.
+    fn begin(&self, active: Arc<LogFile>, header: WalHeader, allocated: u64) {
         let mut append = self.append.lock();
+        (append.active, append.header, append.next) = (active, header, None);
         (append.written, append.allocated) = (WAL_HEADER_BYTES as u64, allocated);
         self.end.store(append.header.base.plus(append.written).to_raw(), Ordering::Release);
     }
@@ -282,11 +285,7 @@ impl Log {
         let allocated = self.write_header(&next, &header)?;
         self.syncing.lock().unsynced.push_back(next.clone());
         self.tail.lock().restart();
-        {
-            let mut append = self.append.lock();
-            (append.active, append.next, append.header) = (next, None, header);
-        }
-        self.begin(allocated);
+        self.begin(next, header, allocated);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use sapwood_serialize::{
     PageBuilder, PagePlace, PageSummary, Records, SegmentId, SegmentIdentity, Version,
     WAL_HEADER_BYTES, WalHeader, checksum, decode_block_table, decode_frame, decode_meta,
     decode_page, decode_runs, decode_space_map, encode_block_table, encode_record, encode_runs,
-    encode_space_map, later_knowledge, open_blob, seal_blob,
+    encode_space_map, later_knowledge, open_blob, seal_blob, tail_frames,
 };
 
 use crate::anatomy::{meta_seed, name_and_height, page_seed};
@@ -239,6 +239,13 @@ fn log(bytes: &[u8]) -> Result<(), Corruption> {
     // Another database's header is read as well; its frames are sealed as its own.
     let database = file.get(24..40).and_then(|id| id.try_into().ok());
     seal_log(DatabaseId::from_bytes(database.unwrap_or_default()).seed(), &mut file);
+    // The frames alone are what a tail would hold.
+    let frames = file.get(WAL_HEADER_BYTES..).unwrap_or_default();
+    if let Ok(WalHeader { database, epoch, .. }) = WalHeader::decode(&file)
+        && let Some(tail) = tail_frames(database, epoch, frames)
+    {
+        assert!(frames.starts_with(tail.frames));
+    }
     let header = WalHeader::decode(&file)?;
     assert_eq!(header.encode(), file[..WAL_HEADER_BYTES]);
     let mut offset = WAL_HEADER_BYTES;
