@@ -237,6 +237,7 @@ impl Log {
         let mut tail = self.tail.lock();
         let (active, base, written) = {
             let append = self.append.lock();
+            debug_assert_eq!(append.header.base.plus(append.written), self.end());
             (append.active.clone(), append.header.base, append.written)
         };
         self.empty(&mut tail, &active, written)?;

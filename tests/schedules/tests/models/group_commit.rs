@@ -92,3 +92,44 @@ fn everybody_is_told_and_the_log_has_their_order() {
         everybody_is_told_and_the_log_has_their_order_on,
     );
 }
+
+/// A log file ends and the next begins while others sync: no sync may call more durable than is.
+fn a_sync_beside_a_seal_covers_what_it_says_on(random: &mut Random) {
+    const ROWS: u64 = 40;
+    let disk = Disk::new(random.draw());
+    let db = stage::still_and_tight(&disk);
+    let tree = db.tree("t").unwrap();
+    let writer = {
+        let tree = tree.clone();
+        spawn(move || {
+            (0..ROWS)
+                .for_each(|row| tree.insert(row.to_be_bytes(), stage::value(row, 300)).unwrap());
+        })
+    };
+    let syncer = {
+        let db = db.clone();
+        spawn(move || (0..ROWS).for_each(|_| db.sync().unwrap()))
+    };
+    stage::join(vec![writer, syncer]);
+    let mut batch = db.batch();
+    batch.insert(&tree, "last", "durable");
+    batch.commit(Durability::Synced).unwrap();
+    let newest = disk.0.files().into_iter().map(|(name, _)| name).max();
+    assert!(newest.is_some_and(|name| name > "wal-0000000004".to_owned()), "no file has ended");
+    let found = Disk(disk.0.power_cut(Cut::LoseAll));
+    db.abandon();
+    let db = stage::still_and_tight(&found);
+    let tree = db.tree("t").unwrap();
+    assert!(tree.contains_key("last").unwrap(), "it was not synced");
+    assert_eq!(tree.iter().count() as u64, ROWS + 1);
+    db.close().unwrap();
+}
+
+#[test]
+fn a_sync_beside_a_seal_covers_what_it_says() {
+    explore(
+        "group_commit::a_sync_beside_a_seal_covers_what_it_says",
+        2000,
+        a_sync_beside_a_seal_covers_what_it_says_on,
+    );
+}
