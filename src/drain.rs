@@ -164,9 +164,8 @@ impl Engine {
 
     /// Another job is where this one would go on.
     pub(crate) fn give_way(&self) -> Result<()> {
-        if self.background == Background::Manual {
-            self.step()?;
-        } else {
+        let is_done = self.background == Background::Manual && self.step()? == Outcome::Done;
+        if !is_done {
             self.bell.wait(Duration::from_millis(1));
         }
         Ok(())

@@ -40,7 +40,7 @@ use crate::throttle::value_bytes_max;
 use crate::view::{View, ViewCell};
 use crate::wal::{
     Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_after, remove_before, remove_tails,
-    runs_in,
+    rewrite_tail, runs_in,
 };
 
 /// Opens the database in `storage`, or makes one.
@@ -151,6 +151,7 @@ impl Opening {
             base: Lsn::from_raw(
                 log.end.to_raw().max(superblock.durable.to_raw()).next_multiple_of(8),
             ),
+            // So that tiny databases have tiny tails, which tests fill and wrap.
             tail_bytes: config.limits.segment_bytes,
         };
         // The new log's files say that all before them are there.
@@ -171,6 +172,7 @@ impl Opening {
                 // what is read now shall be there then.
                 let rewrite = |file: &ReadFile| file.rewrite(&**self.table.storage());
                 log.files.iter().try_for_each(rewrite)?;
+                rewrite_tail(&**self.table.storage(), &superblock)?;
                 self.table.poison().record(fault);
                 (Log::refusing(self.table.clone(), start), superblock)
             }

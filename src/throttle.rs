@@ -132,8 +132,12 @@ impl Engine {
     /// In manual mode: steps until a generation has left. When nothing moves any more, a spill goes
     /// ahead whatever the trees look like.
     pub(crate) fn relieve(&self) -> Result<()> {
-        if self.step()? != Outcome::Done {
-            self.guarded(|| self.spill_oldest())?;
+        if self.step()? == Outcome::Done {
+            return Ok(());
+        }
+        if self.guarded(|| self.spill_oldest())? == Outcome::Busy {
+            // Another thread spills; it rings when it is done.
+            self.bell.wait(Duration::from_millis(10));
         }
         Ok(())
     }

@@ -18,7 +18,9 @@ mod writer;
 
 use sapwood_serialize::GenerationId;
 
-pub(crate) use reader::{Logged, ReadFile, ReadLog, read_log, read_log_so_far, runs_in};
+pub(crate) use reader::{
+    Logged, ReadFile, ReadLog, read_log, read_log_so_far, rewrite_tail, runs_in,
+};
 pub(crate) use writer::{Log, LogStart, remove_after, remove_before, remove_tails};
 
 const PREFIX: &str = "wal-";

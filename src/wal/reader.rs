@@ -11,8 +11,8 @@ use sapwood_cachetable::Fault;
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
     Corruption, Extent, Frame, FrameKind, GenerationId, Lsn, Record, Records, SegmentId, Storage,
-    TailFrames, WAL_HEADER_BYTES, WalHeader, decode_frame, decode_runs, later_knowledge,
-    tail_frames,
+    StorageFile, TailFrames, WAL_HEADER_BYTES, WalHeader, decode_frame, decode_runs,
+    later_knowledge, tail_frames,
 };
 
 use super::tail::{TAIL_BYTES_MAX, tail_name};
@@ -36,6 +36,31 @@ pub(crate) struct ReadFile {
 }
 
 impl ReadFile {
+    fn begun(name: String, header: WalHeader) -> ReadFile {
+        let end = WAL_HEADER_BYTES;
+        ReadFile { name, header, end, has_groups: false, has_runs: false, tail: None }
+    }
+
+    /// Takes the frames that go on where it has ended so far. What is wrong with what comes behind
+    /// them; nothing where the log ends cleanly.
+    fn take_frames(&mut self, bytes: &[u8]) -> Option<Corruption> {
+        loop {
+            let frame = match decode_frame(&self.header, bytes, self.end) {
+                Ok(frame) => frame?,
+                Err(broken) => return Some(broken),
+            };
+            let is_group = frame.head.kind == FrameKind::Group;
+            self.has_groups |= is_group;
+            self.has_runs |= is_group && runs_in(frame.payload).is_some();
+            // What it knows durable lies before it, and is read already.
+            self.end = frame.next;
+        }
+    }
+
+    fn end_in_log(&self) -> Lsn {
+        self.header.base.plus(self.end as u64)
+    }
+
     /// Whether there is anything to replay in it.
     pub(crate) fn has_groups(&self) -> bool {
         self.has_groups
@@ -83,13 +108,12 @@ impl ReadFile {
         file.sync().map_err(failed)
     }
 
-    /// The same for all of it: what a sync that failed has forgotten is written by no later one.
+    /// The same for all that it has of its own: what a sync that failed has forgotten is written by
+    /// no later one. What is in the tail stays there, see [`rewrite_tail`].
     pub(crate) fn rewrite(&self, storage: &dyn Storage) -> Result<(), Fault> {
-        let failed = |error| Fault::io("rewriting", &self.name, error);
-        let loaded = self.load(storage)?;
-        let file = storage.open(&self.name).map_err(failed)?;
-        file.write_at(&loaded.bytes, 0).map_err(failed)?;
-        file.sync().map_err(failed)
+        let mut bytes = read_whole(storage, &self.name)?;
+        bytes.truncate(self.tail.as_ref().map_or(self.end, |(offset, _)| *offset));
+        rewrite_file(storage, &self.name, &bytes)
     }
 
     /// Reads the file once more.
@@ -333,36 +357,19 @@ impl<'a> Scan<'a> {
     }
 
     fn frames(&mut self, header: WalHeader, name: String, mut bytes: Vec<u8>) {
-        let mut offset = WAL_HEADER_BYTES;
-        let (mut has_groups, mut has_runs, mut tail) = (false, false, None);
-        loop {
-            let stopped = match decode_frame(&header, &bytes, offset) {
-                Ok(Some(frame)) => {
-                    let is_group = frame.head.kind == FrameKind::Group;
-                    has_groups |= is_group;
-                    has_runs |= is_group && runs_in(frame.payload).is_some();
-                    // What it knows durable lies before it, and is read already.
-                    offset = frame.next;
-                    continue;
-                }
-                Ok(None) => None,
-                Err(broken) => Some(broken),
-            };
-            if tail.is_none()
-                && let Some(frames) = self.frames_from(header.base.plus(offset as u64))
-            {
-                complete(&mut bytes, offset, &frames);
-                tail = Some((offset, frames));
-                continue;
-            }
-            if let Some(broken) = stopped {
-                self.learn(&header, &bytes, offset);
-                self.stop(broken.within(&name, 0));
-            }
-            break;
+        let mut file = ReadFile::begun(name, header);
+        let mut stopped = file.take_frames(&bytes);
+        if let Some(frames) = self.frames_from(file.end_in_log()) {
+            complete(&mut bytes, file.end, &frames);
+            file.tail = Some((file.end, frames));
+            stopped = file.take_frames(&bytes);
         }
-        self.end = header.base.plus(offset as u64);
-        self.files.push(ReadFile { name, header, end: offset, has_groups, has_runs, tail });
+        if let Some(broken) = stopped {
+            self.learn(&header, &bytes, file.end);
+            self.stop(broken.within(&file.name, 0));
+        }
+        self.end = file.end_in_log();
+        self.files.push(file);
     }
 
     /// The frames of the tail from this place in the log on.
@@ -421,20 +428,40 @@ fn complete(file: &mut Vec<u8>, offset: usize, frames: &[u8]) {
 /// The tail of the log that a superblock leads to; nothing when there is none.
 fn read_tail(storage: &dyn Storage, superblock: &Superblock) -> Result<Vec<u8>, Fault> {
     let name = tail_name(superblock.epoch);
-    let failed = |error: io::Error| Fault::io("reading", &name, error);
-    let length = match storage.open(&name) {
+    let file = match storage.open(&name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        opened => opened.and_then(|file| file.len()).map_err(failed)?,
+        opened => opened.map_err(|error| Fault::io("reading", &name, error))?,
     };
-    // A longer one was made by nobody who writes logs.
-    if length > TAIL_BYTES_MAX { Ok(Vec::new()) } else { read_whole(storage, &name) }
+    read_at_most(&*file, TAIL_BYTES_MAX).map_err(|error| Fault::io("reading", &name, error))
+}
+
+/// Makes the tail durable where it is, name and all; takes no space.
+pub(crate) fn rewrite_tail(storage: &dyn Storage, superblock: &Superblock) -> Result<(), Fault> {
+    let bytes = read_tail(storage, superblock)?;
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    rewrite_file(storage, &tail_name(superblock.epoch), &bytes)?;
+    let synced = storage.sync_names();
+    synced.map_err(|error| Fault::io("syncing", "the folder", error))
+}
+
+/// Writes bytes that a file begins with once more, and syncs them.
+fn rewrite_file(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+    let failed = |error| Fault::io("rewriting", name, error);
+    let file = storage.open(name).map_err(failed)?;
+    file.write_at(bytes, 0).map_err(failed)?;
+    file.sync().map_err(failed)
 }
 
 fn read_whole(storage: &dyn Storage, name: &str) -> Result<Vec<u8>, Fault> {
-    let failed = |error: io::Error| Fault::io("reading", name, error);
-    let file = storage.open(name).map_err(failed)?;
-    let length = usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX);
+    let read = storage.open(name).and_then(|file| read_at_most(&*file, u64::MAX));
+    read.map_err(|error| Fault::io("reading", name, error))
+}
+
+fn read_at_most(file: &dyn StorageFile, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.len()?.min(bytes_max)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length];
-    file.read_at(&mut bytes, 0).map_err(failed)?;
+    file.read_at(&mut bytes, 0)?;
     Ok(bytes)
 }

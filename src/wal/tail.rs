@@ -38,22 +38,24 @@ pub(super) fn is_tail(name: &str) -> bool {
 /// The frames that wait to be written to the log's file, and their copy that survives.
 pub(super) struct Tail {
     bytes: u64,
-    copy: Copy,
+    map: Map,
     waiting: Vec<u8>,
 }
 
-enum Copy {
-    /// None has been made for this file yet.
+enum Map {
+    /// It has not been made yet.
     Wanted,
-    Mapped(Box<dyn MappedFile>),
-    /// There is none for the rest of this file.
+    Made(Box<dyn MappedFile>),
+    /// There is none for the rest of the log's file.
     Refused,
+    /// The storage has no such files.
+    Impossible,
 }
 
 impl Tail {
     /// A tail for logs with files of this size at most.
     pub(super) fn of(bytes: u64) -> Tail {
-        Tail { bytes: bytes.min(TAIL_BYTES_MAX), copy: Copy::Wanted, waiting: Vec::new() }
+        Tail { bytes: bytes.min(TAIL_BYTES_MAX), map: Map::Wanted, waiting: Vec::new() }
     }
 
     /// The frames that are not in the log's file.
@@ -74,12 +76,12 @@ impl Tail {
     /// Takes a frame behind those that wait. `false` when it has to go to the file, and whatever
     /// waits before it: it is too large to be worth the copy, or there is no tail.
     pub(super) fn take(&mut self, frame: &[u8]) -> bool {
-        let Copy::Mapped(file) = &mut self.copy else { return false };
+        let Map::Made(file) = &mut self.map else { return false };
         if frame.len() as u64 > self.bytes / 4 {
             return false;
         }
         if file.put(self.waiting.len() as u64, frame).is_err() {
-            self.copy = Copy::Refused;
+            self.map = Map::Refused;
             return false;
         }
         self.waiting.extend_from_slice(frame);
@@ -89,18 +91,19 @@ impl Tail {
     /// Makes the mapped file when there is none yet, and the log's file has come so far (to
     /// `written`) that one is worth its space.
     pub(super) fn prepare(&mut self, storage: &dyn Storage, epoch: Epoch, written: u64) {
-        if matches!(self.copy, Copy::Wanted) && written >= self.bytes / 4 {
-            self.copy = match storage.map(&tail_name(epoch), self.bytes) {
-                Ok(Some(file)) => Copy::Mapped(file),
-                Ok(None) | Err(_) => Copy::Refused,
+        if matches!(self.map, Map::Wanted) && written >= self.bytes / 4 {
+            self.map = match storage.map(&tail_name(epoch), self.bytes) {
+                Ok(Some(file)) => Map::Made(file),
+                Ok(None) => Map::Impossible,
+                Err(_) => Map::Refused,
             };
         }
     }
 
     /// The log goes on in another file: what was refused may be tried again.
     pub(super) fn restart(&mut self) {
-        if matches!(self.copy, Copy::Refused) {
-            self.copy = Copy::Wanted;
+        if matches!(self.map, Map::Refused) {
+            self.map = Map::Wanted;
         }
     }
 }

@@ -301,7 +301,7 @@ impl Log {
             let header_end = append.header.base.plus(WAL_HEADER_BYTES as u64);
             (append.active.clone(), append.header.generation.next(), header_end)
         };
-        if self.durable() < header_end {
+        if let Some(_running) = self.begin_sync(header_end)? {
             // This file alone: what older ones have is for those to sync who wait for it.
             self.sync_file(&active)?;
         }
@@ -318,22 +318,27 @@ impl Log {
         self.append.lock().next.is_none()
     }
 
-    /// Returns when everything before `position` is durable.
-    pub(crate) fn sync_to(&self, position: Lsn) -> Result<(), Fault> {
+    /// Returns when nobody else syncs: the system tells one sync of a failure and the next one of a
+    /// success, so no two may run beside each other. `None` when everything before `position` is
+    /// durable already.
+    fn begin_sync(&self, position: Lsn) -> Result<Option<Running<'_>>, Fault> {
         let mut syncing = self.syncing.lock();
         loop {
             if self.durable() >= position {
-                return Ok(());
+                return Ok(None);
             }
             self.table.poison().check()?;
             if !syncing.is_running {
-                break;
+                syncing.is_running = true;
+                return Ok(Some(Running(self)));
             }
             self.synced.wait(&mut syncing);
         }
-        syncing.is_running = true;
-        drop(syncing);
-        let _running = Running(self);
+    }
+
+    /// Returns when everything before `position` is durable.
+    pub(crate) fn sync_to(&self, position: Lsn) -> Result<(), Fault> {
+        let Some(_running) = self.begin_sync(position)? else { return Ok(()) };
         let end = self.write_out()?;
         let files: Vec<Arc<LogFile>> = self.syncing.lock().unsynced.iter().cloned().collect();
         let result = files.iter().try_for_each(|file| self.sync_file(file));

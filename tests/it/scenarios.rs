@@ -313,6 +313,36 @@ fn what_a_recovery_on_a_full_disk_has_shown_survives_a_power_cut() {
     assert_eq!(db.tree("oak").unwrap().iter().count(), rows);
 }
 
+/// The same of what is in the log's tail alone, where a power cut has taken the space that the
+/// log's file had for it.
+#[test]
+fn what_a_recovery_on_a_full_disk_has_shown_of_the_tail_survives_a_power_cut() {
+    let disk = SimDisk::new(1);
+    let db = open(&disk, &shape()).unwrap();
+    let tree = db.tree("oak").unwrap();
+    (0..12u8).for_each(|number| tree.insert([number], [7; 30]).unwrap());
+    db.abandon();
+    let full = disk.kill();
+    let newest_log = |name: &&(String, u64)| name.0.starts_with("wal-") && name.1 > 0;
+    let (log, _) = disk.files().iter().rfind(newest_log).unwrap().clone();
+    let mut bytes = full.read_file(&log).unwrap();
+    let own = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    bytes.truncate(own.next_multiple_of(8));
+    full.write_file(&log, &bytes);
+    let without_tail = full.kill();
+    let tail = disk.list().unwrap().into_iter().find(|name| name.starts_with("tail-")).unwrap();
+    without_tail.remove(&tail).unwrap();
+    let rows = |db: &sapwood::Database| db.tree("oak").unwrap().iter().count();
+    assert!(rows(&open(&without_tail, &shape()).unwrap()) < 12, "the tail holds the last rows");
+
+    full.limit(0);
+    let db = open(&full, &shape()).unwrap();
+    assert_eq!(rows(&db), 12);
+    db.abandon();
+    full.unlimit();
+    assert_eq!(rows(&open(&full.power_cut(Cut::LoseAll), &shape()).unwrap()), 12);
+}
+
 /// A recovery that is cut off leaves files of a log that it began; the next one is not misled.
 #[test]
 fn files_of_a_recovery_that_was_cut_off_are_not_taken_for_lost_ones() {

@@ -24,10 +24,12 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use sapwood_serialize::{LockError, MappedFile, Storage, StorageFile, StorageLock};
+#[cfg(target_os = "linux")]
+use sapwood_serialize::MappedFile;
+use sapwood_serialize::{LockError, Storage, StorageFile, StorageLock};
 
 #[cfg(target_os = "linux")]
-use super::mapped::Mapping;
+use super::mapped::{Mapping, keeps_pages_in_place};
 use super::{LOCK_NAME, READERS, check_name, random_bytes};
 
 /// One folder of the file system.
@@ -66,6 +68,13 @@ impl FileStorage {
         check_name(name)?;
         Ok(self.path.join(name))
     }
+
+    fn create_file(&self, name: &str) -> io::Result<DiskFile> {
+        let path = self.path_of(name)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).open(path)?;
+        Ok(DiskFile { file })
+    }
 }
 
 /// Creates a folder with its missing parents, and makes each new entry durable.
@@ -96,23 +105,23 @@ impl Storage for FileStorage {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        let path = self.path_of(name)?;
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(true).open(path)?;
-        Ok(Arc::new(DiskFile { file }))
+        Ok(Arc::new(self.create_file(name)?))
     }
 
     #[cfg(target_os = "linux")]
     fn map(&self, name: &str, bytes: u64) -> io::Result<Option<Box<dyn MappedFile>>> {
-        let path = self.path_of(name)?;
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(true).open(path)?;
-        let file = DiskFile { file };
-        // Written and not reserved: a page of zeros that are there is cheaper to begin with.
+        if !keeps_pages_in_place(&self.folder)? {
+            return Ok(None);
+        }
+        let file = self.create_file(name)?;
+        // With space behind each page, a copy meets no full disk.
         file.fill_with_zeros(0, bytes)?;
-        let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // Some file systems have no memory to share.
-        Ok(Mapping::of(&file.file, bytes).ok().map(|mapping| Box::new(mapping) as _))
+        let length = usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+        match Mapping::of(&file.file, length) {
+            Ok(mapping) => Ok(Some(Box::new(mapping))),
+            // Some file systems have no memory to share, old systems cannot be asked.
+            Err(_) => self.remove(name).map(|()| None),
+        }
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -1,10 +1,12 @@
 //! Commits of several threads share frames and syncs: each is told what became of it, and the order
 //! in memory is that of the log.
 
+use std::io::ErrorKind;
+
 use sapwood::{Database, Durability, Tree, merge};
 use sapwood_schedules::disk::Disk;
 use sapwood_schedules::explore::explore;
-use sapwood_sim::disk::Cut;
+use sapwood_sim::disk::{Cut, Repeat};
 use sapwood_sim::random::Random;
 
 use crate::stage::{self, spawn};
@@ -131,5 +133,50 @@ fn a_sync_beside_a_seal_covers_what_it_says() {
         "group_commit::a_sync_beside_a_seal_covers_what_it_says",
         2000,
         a_sync_beside_a_seal_covers_what_it_says_on,
+    );
+}
+
+/// A sync fails once, as systems tell it: the next one succeeds, and what it should have written is
+/// lost. Whoever was told that a commit is durable must find it.
+fn a_failed_sync_is_no_success_of_another_on(random: &mut Random) {
+    const ROWS: u64 = 30;
+    let disk = Disk::new(random.draw());
+    let db = stage::still_and_tight(&disk);
+    let tree = db.tree("t").unwrap();
+    disk.0.fail_at(disk.0.operations() + random.below(80), ErrorKind::Other, Repeat::Once);
+    let preparing = {
+        let db = db.clone();
+        spawn(move || {
+            (0..ROWS).for_each(|_| drop(db.maintain(1)));
+            0
+        })
+    };
+    let committing = {
+        let (db, tree) = (db.clone(), tree.clone());
+        spawn(move || {
+            let commit = |row: &u64| {
+                let mut batch = db.batch();
+                batch.insert(&tree, row.to_be_bytes(), stage::value(*row, 300));
+                batch.commit(Durability::Synced).is_ok()
+            };
+            (0..ROWS).take_while(commit).count() as u64
+        })
+    };
+    let durable: u64 = stage::join(vec![preparing, committing]).into_iter().sum();
+    let found = Disk(disk.0.power_cut(Cut::LoseAll));
+    db.abandon();
+    let db = stage::still_and_tight(&found);
+    let tree = db.tree("t").unwrap();
+    let there = |row: u64| tree.contains_key(row.to_be_bytes()).unwrap();
+    assert!((0..durable).all(there), "{durable} were told to be durable");
+    db.close().unwrap();
+}
+
+#[test]
+fn a_failed_sync_is_no_success_of_another() {
+    explore(
+        "group_commit::a_failed_sync_is_no_success_of_another",
+        2000,
+        a_failed_sync_is_no_success_of_another_on,
     );
 }
