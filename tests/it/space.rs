@@ -115,7 +115,8 @@ fn an_idle_database_gives_the_space_of_what_was_overwritten_back() {
     let stats = db.stats();
     let disk = std::fs::metadata(folder.path().join("sapwood.db")).unwrap().blocks() * 512;
     assert!(disk <= stats.file_bytes - stats.hollow_bytes + (1 << 20), "{disk} {stats:?}");
-    assert!(disk < stats.live_bytes * 5 / 4 + (5 << 20), "{disk} {stats:?}");
+    // What the last checkpoint alone holds, and what is free, are let go above 4 MiB each.
+    assert!(disk < stats.live_bytes * 5 / 4 + (8 << 20), "{disk} {stats:?}");
     assert_eq!(tree.iter().count(), 150_000);
     db.verify().unwrap();
     db.close().unwrap();
