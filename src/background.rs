@@ -10,7 +10,7 @@ use sapwood_flusher::{Cleaned, Outcome};
 use sapwood_serialize::superblock::Session;
 
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// How long a thread with nothing to do waits to be woken.
 const IDLE: Duration = Duration::from_millis(100);
@@ -48,8 +48,7 @@ impl Threads {
                 Ok(crew) => threads.crews.push(crew),
                 Err(error) => {
                     threads.stop(engine);
-                    let reason = format!("a thread could not be started: {error}");
-                    return Err(Error::new(Kind::Option { option: "background", reason }));
+                    return Err(Error::from_spawn(&error));
                 }
             }
         }

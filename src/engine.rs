@@ -46,7 +46,7 @@ pub(crate) struct Engine {
     // Constant after construction.
     pub(crate) table: Arc<Cachetable>,
     pub(crate) views: Arc<ViewCell>,
-    pub(crate) mover: Mover,
+    pub(crate) mover: Arc<Mover>,
     pub(crate) log: Log,
     pub(crate) background: Background,
     access: Access,
@@ -95,7 +95,7 @@ pub(crate) enum Access {
 pub(crate) struct Parts {
     pub(crate) table: Arc<Cachetable>,
     pub(crate) views: Arc<ViewCell>,
-    pub(crate) mover: Mover,
+    pub(crate) mover: Arc<Mover>,
     pub(crate) log: Log,
     pub(crate) superblock: Superblock,
     pub(crate) next_msn: Msn,
@@ -229,7 +229,7 @@ impl Engine {
     pub(crate) fn seal_if_full(&self) -> std::result::Result<(), Fault> {
         let is_due = {
             let view = self.views.load();
-            view.active.is_full(&self.table) && view.sealed.len() < SEALED_MAX
+            view.active.is_full(self.table.budget().memtable()) && view.sealed.len() < SEALED_MAX
         };
         if is_due { self.seal() } else { Ok(()) }
     }

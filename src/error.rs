@@ -469,6 +469,12 @@ impl Error {
         Error::new(Kind::Merge { key: key.into(), cause })
     }
 
+    /// The system gives no thread.
+    pub(crate) fn from_spawn(error: &std::io::Error) -> Error {
+        let reason = format!("a thread could not be started: {error}");
+        Error::new(Kind::Option { option: "background", reason })
+    }
+
     pub(crate) fn from_lock(folder: String, error: LockError) -> Error {
         Error::new(match error {
             LockError::Held(holder) => Kind::Locked { folder, holder },

@@ -148,9 +148,9 @@ impl Generation {
         Ok(())
     }
 
-    /// Whether it is to be sealed.
-    pub(crate) fn is_full(&self, table: &Cachetable) -> bool {
-        self.has_runs() || self.memtable.fullness(table.budget().memtable()) >= 1.0
+    /// Whether it is to be sealed, when its memtable may take so many bytes.
+    pub(crate) fn is_full(&self, memtable_bytes: u64) -> bool {
+        self.has_runs() || self.memtable.fullness(memtable_bytes) >= 1.0
     }
 
     /// No message of it has a smaller number.

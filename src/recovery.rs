@@ -4,12 +4,14 @@
 //! lock the folder -> newest superblock, made durable -> tables -> log
 //!   closed:     new log -> flip (new epoch)
 //!   otherwise:  replay -> spill -> new log -> checkpoint (new epoch) -> remove the old log
+//!                          '--> helpers flush meanwhile
 //! ```
 //!
 //! Until the flip the old log is the authority, after it none of it is, however often this is cut
 //! off in between. Nothing that was merely read back is trusted as durable: what was replayed is
 //! written again by the checkpoint.
 
+mod helpers;
 mod read_only;
 
 use std::collections::BTreeMap;
@@ -21,7 +23,7 @@ use sapwood_cachetable::ledger::{Change, ViewToken};
 use sapwood_cachetable::{
     Cachetable, Captured, EncoderPool, Fault, Flip, Reserved, StepPoint, encoder_pool,
 };
-use sapwood_flusher::{Forest, Limits, Mover, Outcome, Views};
+use sapwood_flusher::{Forest, Limits, Mover, Views};
 use sapwood_serialize::catalog_image::{CatalogImage, CatalogTree, decode_catalog};
 use sapwood_serialize::segment::Segment;
 use sapwood_serialize::superblock::{Session, Superblock};
@@ -29,10 +31,11 @@ use sapwood_serialize::{
     BlockId, Corruption, GenerationId, Lsn, Msn, Sight, Storage, StorageLock, decode_runs,
 };
 
+use self::helpers::Helpers;
 use crate::catalog::Catalog;
 use crate::commit::apply_group;
 use crate::config::{Background, Config};
-use crate::engine::{Access, Engine, Parts};
+use crate::engine::{Access, Engine, Parts, SEALED_MAX};
 use crate::error::{Error, Kind, Result};
 use crate::generation::{Generation, Written};
 use crate::merge;
@@ -42,6 +45,10 @@ use crate::wal::{
     Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_after, remove_before, remove_tails,
     rewrite_tail, runs_in,
 };
+
+/// So many memtables' messages are replayed into one: there is room for the sealed ones beside the
+/// active one, and fewer, larger runs cost less to move down.
+const REPLAYED_TOGETHER: u64 = SEALED_MAX as u64;
 
 /// Opens the database in `storage`, or makes one.
 pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine> {
@@ -89,7 +96,7 @@ fn may_create(storage: &dyn Storage, config: &Config, names: &[String]) -> Resul
 pub(crate) struct Opening {
     pub(crate) table: Arc<Cachetable>,
     pub(crate) views: Arc<ViewCell>,
-    mover: Mover,
+    mover: Arc<Mover>,
 }
 
 impl Opening {
@@ -127,7 +134,7 @@ impl Opening {
         let views = ViewCell::new(view, visible, table.steps().clone());
         let views = Arc::new(views);
         let shown: Arc<dyn Views> = views.clone();
-        let mover = Mover::new(table.clone(), shown, limits);
+        let mover = Arc::new(Mover::new(table.clone(), shown, limits));
         Opening { table, views, mover }
     }
 
@@ -140,9 +147,8 @@ impl Opening {
     ) -> Result<Engine> {
         self.table.steps().reach(StepPoint::RecoveryTables)?;
         let is_clean = !log.files.iter().any(ReadFile::has_groups);
-        for file in &log.files {
-            self.replay(file, &mut |generation| self.spill(generation))?;
-        }
+        let background = if is_clean { Background::Manual } else { config.background };
+        self.replay_into_trees(log, background)?;
         let next_msn = self.views.visible().next();
         let last = log.last_generation.max(superblock.first_generation);
         let start = LogStart {
@@ -194,6 +200,23 @@ impl Opening {
         }))
     }
 
+    /// Replays the log into the trees, as much at a time as memtables may take.
+    fn replay_into_trees(&self, log: &ReadLog, background: Background) -> Result<()> {
+        let helpers = Helpers::start(&self.table, &self.mover, background)?;
+        let mut spill = |generation| self.spill(generation, &helpers);
+        let mut generation = self.fresh();
+        let nexts = log.files.iter().skip(1).map(Some).chain([None]);
+        let replayed = log.files.iter().zip(nexts).try_for_each(|(file, next)| {
+            if let Some(next) = next {
+                next.load_soon(&**self.table.storage());
+            }
+            self.replay_groups(file, &mut generation, &mut spill)
+        });
+        let replayed = replayed.and_then(|()| spill(generation));
+        helpers.stop();
+        replayed
+    }
+
     /// Puts the messages of one log file into generations, which `put_away` takes when they are
     /// full or nothing more comes.
     fn replay(
@@ -217,7 +240,7 @@ impl Opening {
         let loaded = file.load(&**self.table.storage())?;
         for group in loaded.groups() {
             let group = group.map_err(|broken| broken.within(file.name(), 0))?;
-            if generation.is_full(&self.table) {
+            if generation.is_full(REPLAYED_TOGETHER * self.table.budget().memtable()) {
                 put_away(std::mem::replace(generation, self.fresh()))?;
             }
             let msn = group.head.first_msn;
@@ -279,24 +302,29 @@ impl Opening {
         Generation::new(GenerationId::ZERO, self.views.visible().next(), &self.table)
     }
 
-    fn spill(&self, generation: Generation) -> Result<()> {
-        if generation.is_empty() { Ok(()) } else { Ok(self.spill_now(generation)?) }
-    }
-
-    fn spill_now(&self, generation: Generation) -> std::result::Result<(), Fault> {
+    fn spill(&self, generation: Generation, helpers: &Helpers) -> Result<()> {
+        if generation.is_empty() {
+            return Ok(());
+        }
         generation.seal(self.views.visible());
         let generation = Arc::new(generation);
-        let sealed = vec![generation.clone()];
+        self.show(vec![generation.clone()]);
+        helpers.make_room();
+        self.mover.spill(&*generation)?;
+        helpers.wake();
+        Ok(())
+    }
+
+    /// Stores the view with these sealed generations.
+    fn show(&self, sealed: Vec<Arc<Generation>>) {
+        let publishing = self.table.ledger();
         let (forest, active) = {
             let view = self.views.load();
             (view.forest.clone(), view.active.clone())
         };
-        drop(self.views.store(View { forest, sealed, active }));
-        // What cannot be moved down now (a full disk, a damaged leaf) does not keep the rest from
-        // being opened; the background work meets it again.
-        while !self.mover.has_room_for_spill() && matches!(self.mover.step(), Ok(Outcome::Done)) {}
-        self.mover.spill(&*generation)?;
-        Ok(())
+        let old = self.views.store(View { forest, sealed, active });
+        drop(publishing);
+        drop(old);
     }
 
     /// Stores the view with the generation that will take the first writes.
@@ -391,10 +419,7 @@ fn pool_for(config: &Config) -> Result<Option<EncoderPool>> {
         Background::Threads(count) if config.may_write() => count,
         Background::Threads(_) | Background::Manual => 0,
     };
-    encoder_pool(threads).map_err(|error| {
-        let reason = format!("a thread could not be started: {error}");
-        Error::new(Kind::Option { option: "background", reason })
-    })
+    encoder_pool(threads).map_err(|error| Error::from_spawn(&error))
 }
 
 fn read_forest(

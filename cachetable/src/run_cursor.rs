@@ -27,17 +27,23 @@ pub struct ReadAhead {
     pub first: usize,
     /// Up to how many a read grows.
     pub most: usize,
+    /// From reads of how many on the next segment is asked for, too.
+    pub next_from: usize,
     /// What becomes of the pages.
     pub caching: Caching,
 }
 
 impl ReadAhead {
     /// For a job, which reads everything once.
-    pub const JOB: ReadAhead = ReadAhead { first: 64, most: 64, caching: Caching::Pass };
+    pub const JOB: ReadAhead = ReadAhead::of(64, 64, 64, Caching::Pass);
     /// For a scan that has gone on for long, and probably will.
-    pub const LONG_SCAN: ReadAhead = ReadAhead { first: 16, most: 64, caching: Caching::Keep };
+    pub const LONG_SCAN: ReadAhead = ReadAhead::of(16, 64, 16, Caching::Keep);
     /// For a scan that may stop after a few rows.
-    pub const SCAN: ReadAhead = ReadAhead { first: 1, most: 32, caching: Caching::Keep };
+    pub const SCAN: ReadAhead = ReadAhead::of(1, 32, 32, Caching::Keep);
+
+    const fn of(first: usize, most: usize, next_from: usize, caching: Caching) -> ReadAhead {
+        ReadAhead { first, most, next_from, caching }
+    }
 }
 
 /// Where the cursor stands.
@@ -127,7 +133,7 @@ impl<'a> RunCursor<'a> {
     /// A cursor that reads large windows will probably come to the next segment, too: the device
     /// reads it while the rows of this one are gone through.
     fn read_next_soon(&self, part: usize) {
-        if self.window < self.ahead.most {
+        if self.window < self.ahead.next_from {
             return;
         }
         let next = match self.direction {

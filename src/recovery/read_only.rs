@@ -18,7 +18,6 @@ use crate::config::{Background, Config};
 use crate::engine::{Access, Engine, Parts};
 use crate::error::{Error, Kind, LargeLog, Result};
 use crate::generation::Generation;
-use crate::view::View;
 use crate::wal::{Log, LogStart, ReadFile, ReadLog, read_log};
 
 /// Opens the database in `storage` without changing anything there.
@@ -53,7 +52,7 @@ impl Opening {
         for file in &log.files {
             self.replay(file, &mut keep)?;
         }
-        self.store_sealed(sealed);
+        self.show(sealed);
         Ok(())
     }
 
@@ -76,16 +75,8 @@ impl Opening {
                 break;
             }
         }
-        self.store_sealed(sealed);
+        self.show(sealed);
         replayed
-    }
-
-    fn store_sealed(&self, sealed: Vec<Arc<Generation>>) {
-        let (forest, active) = {
-            let view = self.views.load();
-            (view.forest.clone(), view.active.clone())
-        };
-        drop(self.views.store(View { forest, sealed, active }));
     }
 
     fn needs_recovery(&self, log: &ReadLog, most: u64) -> Error {

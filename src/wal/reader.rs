@@ -116,6 +116,11 @@ impl ReadFile {
         rewrite_file(storage, &self.name, &bytes)
     }
 
+    /// Has the system fetch it for [`ReadFile::load`] meanwhile.
+    pub(crate) fn load_soon(&self, storage: &dyn Storage) {
+        read_soon(storage, &self.name);
+    }
+
     /// Reads the file once more.
     pub(crate) fn load(&self, storage: &dyn Storage) -> Result<LoadedFile, Fault> {
         let mut bytes = read_whole(storage, &self.name)?;
@@ -184,10 +189,13 @@ pub(crate) fn read_log(storage: &dyn Storage, superblock: &Superblock) -> Result
         names.iter().filter_map(|name| generation_of(name)).collect();
     let newest = generations.iter().max().copied().unwrap_or_default();
     let mut scan = Scan::new(superblock, read_tail(storage, superblock)?);
-    for generation in generations {
-        if generation >= superblock.first_generation {
-            scan.file(storage, generation)?;
+    let is_needed = |generation: &GenerationId| *generation >= superblock.first_generation;
+    let mut needed = generations.into_iter().filter(is_needed).peekable();
+    while let Some(generation) = needed.next() {
+        if let Some(next) = needed.peek() {
+            read_soon(storage, &file_name(*next));
         }
+        scan.file(storage, generation)?;
     }
     scan.finish(newest)
 }
@@ -452,6 +460,15 @@ fn rewrite_file(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<(), F
     let file = storage.open(name).map_err(failed)?;
     file.write_at(bytes, 0).map_err(failed)?;
     file.sync().map_err(failed)
+}
+
+/// Has the system fetch a file that is read next, while the one before it is gone through. What is
+/// wrong with it is told by who reads it.
+fn read_soon(storage: &dyn Storage, name: &str) {
+    let Ok(file) = storage.open(name) else { return };
+    if let Ok(bytes) = file.len() {
+        file.will_read(0, bytes);
+    }
 }
 
 fn read_whole(storage: &dyn Storage, name: &str) -> Result<Vec<u8>, Fault> {
