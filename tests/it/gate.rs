@@ -1,6 +1,7 @@
 //! A disk that lets a test in between: when somebody comes to a read, something else happens.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,24 +13,32 @@ use crate::sim::disk::SimDisk;
 
 type Intruder = Box<dyn FnOnce() + Send>;
 
-/// What happens at some later read, counted down.
+/// What happens at some later read, counted down; and what the disk was told of reads to come.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<Option<(usize, Intruder)>>>);
+pub struct Gate {
+    next: Arc<Mutex<Option<(usize, Intruder)>>>,
+    hints: Arc<AtomicUsize>,
+}
 
 impl Gate {
     /// At the read behind `reads` others, `intruder` runs: after the bytes were read, before the
     /// reader has them.
     pub fn set(&self, reads: usize, intruder: impl FnOnce() + Send + 'static) {
-        *self.0.lock().unwrap() = Some((reads, Box::new(intruder)));
+        *self.next.lock().unwrap() = Some((reads, Box::new(intruder)));
     }
 
     /// Whether the intruder has not run; it never will.
     pub fn lift(&self) -> bool {
-        self.0.lock().unwrap().take().is_some()
+        self.next.lock().unwrap().take().is_some()
+    }
+
+    /// How often the disk was told of a read to come.
+    pub fn hints(&self) -> usize {
+        self.hints.load(Ordering::Relaxed)
     }
 
     fn pass(&self) {
-        let mut set = self.0.lock().unwrap();
+        let mut set = self.next.lock().unwrap();
         let due = match set.as_mut() {
             Some((0, _)) => set.take(),
             Some((reads, _)) => {
@@ -139,6 +148,10 @@ impl StorageFile for GatedFile {
         self.file.punch(offset, bytes)
     }
 
+    fn will_read(&self, _offset: u64, _bytes: u64) {
+        self.gate.hints.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn start_writeback(&self, offset: u64, bytes: u64) {
         self.file.start_writeback(offset, bytes);
     }
@@ -154,19 +167,26 @@ pub fn key(row: u32) -> String {
 /// A database of cold rows: none of them is in memory, and not all of them fit.
 pub fn cold() -> (Database, Tree, Gate) {
     let (disk, gate) = (SimDisk::new(1), Gate::default());
-    let open = || {
-        let storage = Arc::new(GatedDisk { disk: disk.clone(), gate: gate.clone() });
-        let config = Config::on(storage).tiny().cache_bytes(128 << 10);
-        config.background(Background::Manual).open().unwrap()
-    };
-    let db = open();
-    let tree = db.tree("t").unwrap();
+    let (db, tree) = open(&disk, &gate);
     for row in 0..ROWS {
         tree.insert(key(row), [b'.'; 400]).unwrap();
     }
     drop(tree);
     db.close().unwrap();
-    let db = open();
-    let tree = db.tree("t").unwrap();
+    let (db, tree) = open(&disk, &gate);
     (db, tree, gate)
+}
+
+/// Opens what is on `disk` behind `gate`, or makes it.
+pub fn open(disk: &SimDisk, gate: &Gate) -> (Database, Tree) {
+    let db = config(disk, gate).open().unwrap();
+    let tree = db.tree("t").unwrap();
+    (db, tree)
+}
+
+/// Reads go through `gate` to `disk`.
+pub fn config(disk: &SimDisk, gate: &Gate) -> Config {
+    let storage = Arc::new(GatedDisk { disk: disk.clone(), gate: gate.clone() });
+    let config = Config::on(storage).tiny().cache_bytes(128 << 10);
+    config.background(Background::Manual)
 }

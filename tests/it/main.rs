@@ -4,6 +4,7 @@
 
 use sapwood_sim as sim;
 
+mod ahead;
 mod append;
 mod basics;
 #[cfg(feature = "cli")]

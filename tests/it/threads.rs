@@ -3,10 +3,11 @@
 //! The invariant that everybody checks: a batch sets the two keys of a pair to the same number, and
 //! the numbers of a pair only grow.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sapwood::merge;
-use sapwood::{Background, Config, Database, Durability, Tree};
+use sapwood::{Background, Config, Database, Durability, MemoryStorage, Tree};
 
 const PAIRS: u64 = 300;
 
@@ -352,5 +353,46 @@ fn one_of_two_operators_declared_at_once_is_refused() {
         tree.merge("k", 1u64.to_le_bytes()).unwrap();
         tree.merge("k", 2u64.to_le_bytes()).unwrap();
         assert_eq!(tree.get("k").unwrap().unwrap().len(), if is_sum { 8 } else { 16 });
+    }
+}
+
+/// A log of many memtables, replayed while helpers flush what it has spilled so far.
+#[test]
+fn what_helpers_flush_beside_a_replay_is_all_there() {
+    const ROWS: u64 = 6000;
+    let storage = MemoryStorage::new();
+    let config = || Config::on(Arc::new(storage.clone())).tiny().cache_bytes(256 << 10);
+    let mut newest = vec![0; ROWS as usize];
+    for round in 1..=4 {
+        // Only a close or a recovery takes a checkpoint here, so the next opening replays it all.
+        let writing = config().background(Background::Manual).checkpoint_bytes(u64::MAX);
+        let db = writing.open().unwrap();
+        let tree = db.tree("t").unwrap();
+        for row in 0..ROWS {
+            let row = row * 7919 % ROWS;
+            if (row + round) % 5 != 0 {
+                tree.insert(key('a', row), value(round)).unwrap();
+                newest[row as usize] = round;
+            } else if row % 2 == 0 {
+                tree.remove(key('a', row)).unwrap();
+                newest[row as usize] = 0;
+            }
+        }
+        drop(tree);
+        db.abandon();
+        let db = config().background(Background::Threads(3)).open().unwrap();
+        let spills = db.stats().movement.spills;
+        assert!(spills > 3, "{spills} spills are no work for helpers");
+        let tree = db.tree("t").unwrap();
+        for row in 0..ROWS {
+            let found = tree.get(key('a', row)).unwrap();
+            let wanted = newest[row as usize];
+            assert_eq!(found.map(|value| number(&value)), (wanted > 0).then_some(wanted), "{row}");
+        }
+        let rows = newest.iter().filter(|round| **round > 0).count();
+        assert_eq!(tree.iter().count(), rows);
+        db.verify().unwrap();
+        drop(tree);
+        db.abandon();
     }
 }

@@ -105,6 +105,10 @@ impl StorageFile for ReadOnlyFile {
         self.0.expect_random_reads();
     }
 
+    fn will_read(&self, offset: u64, bytes: u64) {
+        self.0.will_read(offset, bytes);
+    }
+
     fn start_writeback(&self, _offset: u64, _bytes: u64) {}
 }
 
