@@ -35,6 +35,12 @@ impl Budget {
         self.total * 3 / 8
     }
 
+    /// Jobs write out what leaves have unwritten beyond this, a quarter. It will not die soon, and
+    /// what cannot be evicted drives out what readers need: see note 15.
+    pub fn unwritten_leaves(self) -> u64 {
+        self.total / 4
+    }
+
     /// With more than this unwritten, an idle database writes it: readers can evict none of it, and
     /// would have only what is left to keep pages and directories in.
     pub fn unwritten(self) -> u64 {

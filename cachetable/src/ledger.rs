@@ -27,6 +27,7 @@ mod check;
 mod hollow;
 #[cfg(test)]
 mod tests;
+mod unwritten;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -39,6 +40,7 @@ use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentPlace, Standin
 use sapwood_serialize::{BlockId, Corruption, Extent, GenerationId, SegmentId};
 
 pub use self::hollow::Lack;
+use self::unwritten::Unwritten;
 use crate::allocator::Allocator;
 use crate::cachetable::BLOCK_FILE;
 use crate::fault::Poison;
@@ -127,9 +129,7 @@ pub struct Ledger {
     waiting: BTreeMap<u64, u64>,
     views: VecDeque<(u64, Weak<ViewToken>)>,
     view: u64,
-    unwritten_leaf: BTreeMap<SegmentId, Arc<Segment>>,
-    unwritten_buffer: BTreeMap<SegmentId, Arc<Segment>>,
-    unwritten_nodes: BTreeMap<BlockId, Arc<Handle>>,
+    unwritten: Unwritten,
     checkpoints: u64,
     next_block: BlockId,
     next_segment: SegmentId,
@@ -159,9 +159,7 @@ impl Ledger {
             waiting: BTreeMap::new(),
             views: VecDeque::new(),
             view: 0,
-            unwritten_leaf: BTreeMap::new(),
-            unwritten_buffer: BTreeMap::new(),
-            unwritten_nodes: BTreeMap::new(),
+            unwritten: Unwritten::default(),
             checkpoints: 0,
             next_block: opened.next_block,
             next_segment: opened.next_segment,
@@ -330,15 +328,14 @@ impl Ledger {
         }
         for segment in &change.left_segments {
             segment.standing().supersede();
-            self.unwritten_leaf.remove(&segment.id());
-            self.unwritten_buffer.remove(&segment.id());
+            self.unwritten.remove(segment.id());
             if let Some(place) = segment.place() {
                 self.retire(place.extent);
             }
         }
         for handle in &change.left_nodes {
             handle.image().standing().supersede();
-            self.unwritten_nodes.remove(&handle.block());
+            self.unwritten.remove_node(handle.block());
             if let Some(place) = handle.image().place() {
                 self.retire(place.extent);
             }
@@ -351,26 +348,25 @@ impl Ledger {
 
     fn bring_in(&mut self, change: Change) {
         for segment in change.leaf_segments {
-            self.unwritten_buffer.remove(&segment.id());
-            if !self.own_segment(&segment) {
-                self.unwritten_leaf.insert(segment.id(), segment);
+            if self.own_segment(&segment) {
+                self.unwritten.remove(segment.id());
+            } else {
+                self.unwritten.insert_leaf(segment);
             }
         }
         for segment in change.buffer_segments {
             if !self.own_segment(&segment) {
-                self.unwritten_buffer.insert(segment.id(), segment);
+                self.unwritten.insert_buffer(segment);
             }
         }
         for handle in change.nodes {
             debug_assert!(handle.image().place().is_none());
             self.versions.note(&handle);
-            self.unwritten_nodes.insert(handle.block(), handle);
+            self.unwritten.insert_node(handle);
         }
         for handle in change.copied_nodes {
             self.versions.note(&handle);
-            if let Some(unwritten) = self.unwritten_nodes.get_mut(&handle.block()) {
-                *unwritten = handle;
-            }
+            self.unwritten.replace_node(handle);
         }
     }
 
@@ -438,8 +434,7 @@ impl Ledger {
     ) {
         if self.own_written(segment.standing(), place.extent) {
             segment.set_written(place, part);
-            self.unwritten_leaf.remove(&segment.id());
-            self.unwritten_buffer.remove(&segment.id());
+            self.unwritten.remove(segment.id());
         }
     }
 
@@ -452,7 +447,7 @@ impl Ledger {
         }
         if !superseded {
             self.table.insert(handle.block(), place);
-            self.unwritten_nodes.remove(&handle.block());
+            self.unwritten.remove_node(handle.block());
         }
         if let Some(cut) = self.in_progress.as_mut().filter(|cut| cut.number == captured) {
             cut.table.insert(handle.block(), place);
@@ -482,23 +477,24 @@ impl Ledger {
         }
     }
 
-    /// The unwritten segment that should be written first: what leaves own lives longest, and the
-    /// oldest has had the best chance to die unwritten.
+    /// The unwritten segment that should be written first.
     pub fn next_to_write(&self) -> Option<Arc<Segment>> {
-        let free = |segment: &&Arc<Segment>| !segment.standing().is_being_written();
-        let leaf = self.unwritten_leaf.values().find(free);
-        leaf.or_else(|| self.unwritten_buffer.values().find(free)).cloned()
+        self.unwritten.next().cloned()
+    }
+
+    /// The same of leaves alone, when more than `most` bytes of theirs are not written.
+    pub fn next_leaf_to_write(&self, most: u64) -> Option<Arc<Segment>> {
+        self.unwritten.next_leaf_beyond(most).cloned()
     }
 
     /// The memory of segments that are not written and so cannot be evicted.
     pub fn unwritten_bytes(&self) -> u64 {
-        let unwritten = self.unwritten_leaf.values().chain(self.unwritten_buffer.values());
-        unwritten.map(|segment| segment.facts().bytes).sum()
+        self.unwritten.bytes()
     }
 
     /// How many segments and nodes are not written.
     pub fn unwritten(&self) -> usize {
-        self.unwritten_leaf.len() + self.unwritten_buffer.len() + self.unwritten_nodes.len()
+        self.unwritten.count()
     }
 
     // ----- checkpoints ------------------------------------------------------------------------
@@ -511,9 +507,8 @@ impl Ledger {
         assert!(self.in_progress.is_none(), "one checkpoint at a time");
         self.checkpoints += 1;
         let number = self.checkpoints;
-        let leaf = self.unwritten_leaf.values();
-        let segments: Vec<_> = leaf.chain(self.unwritten_buffer.values()).cloned().collect();
-        let mut nodes: Vec<_> = self.unwritten_nodes.values().cloned().collect();
+        let segments: Vec<_> = self.unwritten.segments().cloned().collect();
+        let mut nodes: Vec<_> = self.unwritten.nodes().cloned().collect();
         nodes.sort_by_key(|handle| (handle.height(), handle.block()));
         segments.iter().for_each(|segment| segment.standing().capture(number));
         nodes.iter().for_each(|handle| handle.image().standing().capture(number));

@@ -31,12 +31,17 @@ use crate::stop::Stop;
 use crate::taken::Taken;
 
 fn table() -> Cachetable {
+    table_of(1 << 26)
+}
+
+/// With a budget of so many bytes.
+fn table_of(total: u64) -> Cachetable {
     let storage = MemoryStorage::new();
     let block_file = BlockFile::create(&storage).unwrap();
     let opened = block_file.tables(Vec::new()).unwrap();
     let (file, database) = (block_file.file, block_file.superblock.database);
     let storage: Arc<dyn Storage> = Arc::new(storage);
-    Cachetable::new(storage, file, database, Budget { total: 1 << 26 }, None, opened)
+    Cachetable::new(storage, file, database, Budget { total }, None, opened)
 }
 
 /// The references to what is built of `keys`.
@@ -266,6 +271,27 @@ fn what_was_written_too_late_is_not_evicted() {
     table.make_room();
     let part = table.part(&segment).unwrap();
     assert!(table.page(&segment, &part, 0, Caching::Keep).is_ok());
+}
+
+/// What was unwritten of leaves took all memory: each lookup beside an idle drain read a directory
+/// again that had been driven out.
+#[test]
+fn leaves_that_are_not_written_leave_memory_to_readers() {
+    let table = table_of(1 << 20);
+    let keys: Vec<String> = (0..16_000).map(|number| format!("{number:06}")).collect();
+    let limits = Limits { segment_bytes: 16 << 10, ..Limits::tiny() };
+    let built = |keys| parts(&table, &limits, keys).into_iter().map(|part| part.segment).collect();
+    let (low, high) = keys.split_at(8000);
+    let (leaves, buffers): (Vec<_>, Vec<_>) = (built(low), built(high));
+    let buffered = buffers.iter().map(|segment| segment.facts().bytes).sum::<u64>();
+    table.ledger().publish(Change { buffer_segments: buffers, ..Change::default() });
+    table.ledger().publish(Change { leaf_segments: leaves, ..Change::default() });
+    let most = table.budget().unwritten_leaves();
+    assert!(table.ledger().unwritten_bytes() > buffered + most, "there is too much of leaves");
+    assert!(table.make_room(), "there is room for all of it");
+    table.make_room_by_writing().unwrap();
+    let left = table.ledger().unwritten_bytes() - buffered;
+    assert!(left <= most && left + (32 << 10) > most, "{left} of {most} stay");
 }
 
 /// A segment has one owner: a node is not split between two edges that refer to it.

@@ -370,10 +370,10 @@ fn what_helpers_flush_beside_a_replay_is_all_there() {
         let tree = db.tree("t").unwrap();
         for row in 0..ROWS {
             let row = row * 7919 % ROWS;
-            if (row + round) % 5 != 0 {
+            if !(row + round).is_multiple_of(5) {
                 tree.insert(key('a', row), value(round)).unwrap();
                 newest[row as usize] = round;
-            } else if row % 2 == 0 {
+            } else if row.is_multiple_of(2) {
                 tree.remove(key('a', row)).unwrap();
                 newest[row as usize] = 0;
             }

@@ -377,7 +377,10 @@ proptest! {
             let (ledger, reachable) = (&world.ledger, world.reachable());
             prop_assert_eq!(ledger.check(&reachable), Ok(()), "after {:?}", step);
             prop_assert_eq!(ledger.live_bytes(), reachable.values().sum::<u64>());
-            let segments = world.view.iter().filter(|segment| segment.place().is_none()).count();
+            let unwritten = || world.view.iter().filter(|segment| segment.place().is_none());
+            let (segments, bytes) = (unwritten().count(), unwritten().map(|one| one.facts().bytes));
+            prop_assert_eq!(ledger.unwritten_bytes(), bytes.sum::<u64>(), "after {:?}", step);
+            prop_assert!(ledger.next_leaf_to_write(ledger.unwritten_bytes()).is_none());
             let nodes = world.nodes.iter().filter(|node| node.image().place().is_none()).count();
             prop_assert_eq!(ledger.unwritten(), segments + nodes, "after {:?}", step);
             prop_assert_eq!(ledger.next_to_write().is_some(), segments > 0);
