@@ -13,6 +13,7 @@
 use std::cmp::Ordering;
 
 use crate::Version;
+use crate::key_head::key_head;
 
 /// Sorted messages: at most one entry a key, each with its versions newest first.
 pub trait Stream {
@@ -55,6 +56,9 @@ impl Direction {
 #[derive(Debug)]
 pub struct Merge<S> {
     streams: Vec<S>,
+    /// The head of each stream's key, by which most comparisons are decided; `None` behind the
+    /// last.
+    heads: Vec<Option<u64>>,
     /// The streams that stand at the smallest key (the largest, backwards), newest first.
     current: Vec<usize>,
     /// Of the others, one that comes next: until its key a single stream needs no comparison with
@@ -67,7 +71,8 @@ impl<S: Stream> Merge<S> {
     /// Merges `streams`, newest first; each stands at its first entry.
     pub fn new(streams: Vec<S>, direction: Direction) -> Merge<S> {
         let current = Vec::with_capacity(streams.len());
-        let mut merge = Merge { streams, current, rival: None, direction };
+        let heads = streams.iter().map(head_of).collect();
+        let mut merge = Merge { streams, heads, current, rival: None, direction };
         merge.gather();
         merge
     }
@@ -101,12 +106,9 @@ impl<S: Stream> Merge<S> {
         &mut self,
         step: impl FnOnce(&mut S) -> Result<(), S::Error>,
     ) -> Result<(), S::Error> {
-        let [single] = self.current[..] else { return Ok(()) };
-        if let Some(stream) = self.streams.get_mut(single) {
-            step(stream)?;
-        }
-        if !self.is_ahead() {
-            self.gather();
+        if let [single] = self.current[..] {
+            self.step(single, step)?;
+            self.settle();
         }
         Ok(())
     }
@@ -115,50 +117,156 @@ impl<S: Stream> Merge<S> {
     pub fn advance(&mut self) -> Result<(), S::Error> {
         for position in 0..self.current.len() {
             let Some(index) = self.current.get(position).copied() else { break };
-            if let Some(stream) = self.streams.get_mut(index) {
-                stream.advance()?;
-            }
+            self.step(index, S::advance)?;
         }
+        self.settle();
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        index: usize,
+        step: impl FnOnce(&mut S) -> Result<(), S::Error>,
+    ) -> Result<(), S::Error> {
+        let slots = (self.streams.get_mut(index), self.heads.get_mut(index));
+        if let (Some(stream), Some(head)) = slots {
+            step(stream)?;
+            *head = head_of(stream);
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) {
         if !self.is_ahead() {
             self.gather();
         }
-        Ok(())
     }
 
     /// Whether a single stream was at the last key, and is at the next one, too.
     fn is_ahead(&self) -> bool {
         let [single] = self.current[..] else { return false };
-        let key = |index: usize| self.streams.get(index).and_then(Stream::key);
-        match (key(single), self.rival.and_then(key)) {
-            (Some(key), Some(rival)) => self.direction.compare(key, rival).is_lt(),
-            (Some(_), None) => true,
-            (None, _) => false,
-        }
+        let is_at_key = self.heads.get(single).is_some_and(Option::is_some);
+        is_at_key && self.rival.is_none_or(|rival| self.compare(single, rival).is_lt())
+    }
+
+    /// Which of two streams' keys comes first; both stand at one.
+    fn compare(&self, left: usize, right: usize) -> Ordering {
+        let head = |index: usize| self.heads.get(index).copied().flatten();
+        let by_heads = match self.direction {
+            Direction::Forward => head(left).cmp(&head(right)),
+            Direction::Backward => head(right).cmp(&head(left)),
+        };
+        by_heads.then_with(|| {
+            let key = |index: usize| self.streams.get(index).and_then(S::key).unwrap_or_default();
+            self.direction.compare(key(left), key(right))
+        })
     }
 
     /// Finds the streams that stand at the next key, and their rival. Linear in the number of
     /// streams, which the limits on runs keep small; a heap would pay only beyond about sixteen.
     fn gather(&mut self) {
-        let Merge { streams, current, rival, direction } = self;
-        let (mut best, mut second): (Option<&[u8]>, Option<&[u8]>) = (None, None);
-        current.clear();
-        *rival = None;
-        for (index, stream) in streams.iter().enumerate() {
-            let Some(key) = stream.key() else { continue };
-            match best.map_or(Ordering::Less, |best| direction.compare(key, best)) {
+        self.current.clear();
+        self.rival = None;
+        for (index, _) in self.heads.iter().enumerate().filter(|(_, head)| head.is_some()) {
+            let best = self.current.first().copied();
+            match best.map_or(Ordering::Less, |best| self.compare(index, best)) {
                 Ordering::Less => {
-                    (*rival, second) = (current.first().copied(), best);
-                    best = Some(key);
-                    current.clear();
-                    current.push(index);
+                    self.rival = best;
+                    self.current.clear();
+                    self.current.push(index);
                 }
-                Ordering::Equal => current.push(index),
+                Ordering::Equal => self.current.push(index),
                 Ordering::Greater => {
-                    if second.is_none_or(|second| direction.compare(key, second).is_lt()) {
-                        (*rival, second) = (Some(index), Some(key));
+                    if self.rival.is_none_or(|rival| self.compare(index, rival).is_lt()) {
+                        self.rival = Some(index);
                     }
                 }
             }
+        }
+    }
+}
+
+fn head_of<S: Stream>(stream: &S) -> Option<u64> {
+    stream.key().map(key_head)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::convert::Infallible;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Op;
+
+    /// Keys in order, each with one version that has this number.
+    struct Keys {
+        keys: Vec<Vec<u8>>,
+        at: usize,
+        msn: u64,
+    }
+
+    impl Stream for Keys {
+        type Error = Infallible;
+
+        fn key(&self) -> Option<&[u8]> {
+            self.keys.get(self.at).map(Vec::as_slice)
+        }
+
+        fn versions(&self) -> impl Iterator<Item = Version<'_>> {
+            std::iter::once(Version { msn: self.msn, op: Op::Put(b"") })
+        }
+
+        fn advance(&mut self) -> Result<(), Infallible> {
+            self.at += 1;
+            Ok(())
+        }
+    }
+
+    /// Keys whose first eight bytes are often the same, and short ones that zeros pad.
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        let tail = prop::collection::vec(0u8..3, 0..4);
+        (prop::sample::select(vec!["", "abcdefg", "abcdefgh", "b"]), tail)
+            .prop_map(|(head, tail)| [head.as_bytes(), &tail].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn all_keys_come_in_order_with_all_their_versions(
+            streams in prop::collection::vec(prop::collection::btree_set(key(), 0..20), 0..6),
+            backward: bool,
+            passes: Vec<bool>,
+        ) {
+            let direction = if backward { Direction::Backward } else { Direction::Forward };
+            let stream = |(index, keys): (usize, &BTreeSet<Vec<u8>>)| {
+                let mut keys: Vec<_> = keys.iter().cloned().collect();
+                keys.sort_by(|left, right| direction.compare(left, right));
+                Keys { keys, at: 0, msn: 100 - index as u64 }
+            };
+            let mut expected: BTreeMap<&[u8], Vec<u64>> = BTreeMap::new();
+            for (keys, msn) in streams.iter().zip((0..=100).rev()) {
+                keys.iter().for_each(|key| expected.entry(key).or_default().push(msn));
+            }
+            let mut expected: Vec<_> = expected.into_iter().collect();
+            expected.sort_by(|left, right| direction.compare(left.0, right.0));
+            let mut merge = Merge::new(streams.iter().enumerate().map(stream).collect(), direction);
+            let mut passes = passes.into_iter();
+            for (index, (key, msns)) in expected.iter().enumerate() {
+                prop_assert_eq!(merge.key(), Some(*key));
+                prop_assert_eq!(&merge.versions().map(|one| one.msn).collect::<Vec<_>>(), msns);
+                let others = |one: &&(&[u8], Vec<u64>)| one.1 != *msns;
+                let rival = expected.iter().skip(index + 1).find(others).map(|other| other.0);
+                match merge.alone() {
+                    Some((_, next)) => prop_assert_eq!(next, rival),
+                    None => prop_assert!(msns.len() > 1),
+                }
+                let Ok(()) = match passes.next() {
+                    Some(true) if msns.len() == 1 => merge.pass(Keys::advance),
+                    _ => merge.advance(),
+                };
+            }
+            prop_assert_eq!(merge.key(), None);
         }
     }
 }
