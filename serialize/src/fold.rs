@@ -134,7 +134,19 @@ pub fn fold<'a>(
     covers: &[u64],
     rules: Rules<'_>,
 ) -> Folded<'a> {
-    let mut said = interleave(versions, covers);
+    // Nearly always no range delete covers the key, and there is nothing to be interleaved.
+    if covers.is_empty() {
+        let of_key = |version| Said { version, of: Of::Key };
+        return fold_said(key, versions.map(of_key), rules);
+    }
+    fold_said(key, interleave(versions, covers), rules)
+}
+
+fn fold_said<'a>(
+    key: &[u8],
+    mut said: impl Iterator<Item = Said<'a>>,
+    rules: Rules<'_>,
+) -> Folded<'a> {
     // Nearly always there is one version, and it says everything.
     let Some(first) = said.next() else { return Folded::One(None) };
     if !matches!(first.version.op, Op::Merge(_)) {
