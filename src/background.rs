@@ -66,7 +66,8 @@ impl Threads {
     }
 }
 
-/// Spills, flushes, restructures, and writes out when memory is short.
+/// Spills, flushes, restructures, and writes out when memory is short or leaves have too much
+/// of it.
 struct Flusher(Arc<Engine>);
 
 impl Work for Flusher {

@@ -57,7 +57,8 @@ impl Database {
 
 impl Daemon {
     /// Lets no more work begin until [`Daemon::resume`], save for what writers are held up by: once
-    /// the memtables are half full, they are spilled as ever. What is under way ends as usual.
+    /// the memtables are half full, they are spilled as ever, and what takes memory that others
+    /// need is written out. What is under way ends as usual.
     pub fn pause(&self) {
         self.db.engine().hold(Held::Paused);
     }

@@ -28,7 +28,7 @@ use sapwood_serialize::catalog_image::{CatalogImage, CatalogTree, decode_catalog
 use sapwood_serialize::segment::Segment;
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
-    BlockId, Corruption, GenerationId, Lsn, Msn, Sight, Storage, StorageLock, decode_runs,
+    BlockId, Charge, Corruption, GenerationId, Lsn, Msn, Sight, Storage, StorageLock, decode_runs,
 };
 
 use self::helpers::Helpers;
@@ -202,36 +202,30 @@ impl Opening {
 
     /// Replays the log into the trees, as much at a time as memtables may take.
     fn replay_into_trees(&self, log: &ReadLog, background: Background) -> Result<()> {
+        // What is not in the trees yet keeps its space: helpers may have what lies beyond it. The
+        // last file's comes first, so that those that are done can be cut off.
+        let promised = |file: &ReadFile| self.table.promise_anyway(file.bytes());
+        let mut owed: Vec<Charge> = log.files.iter().rev().map(promised).collect();
         let helpers = Helpers::start(&self.table, &self.mover, background)?;
         let mut spill = |generation| self.spill(generation, &helpers);
         let mut generation = self.fresh();
-        let nexts = log.files.iter().skip(1).map(Some).chain([None]);
-        let replayed = log.files.iter().zip(nexts).try_for_each(|(file, next)| {
-            if let Some(next) = next {
+        for (index, file) in log.files.iter().enumerate() {
+            if let Some(next) = log.files.get(index + 1) {
                 next.load_soon(&**self.table.storage());
             }
-            self.replay_groups(file, &mut generation, &mut spill)
-        });
-        let replayed = replayed.and_then(|()| spill(generation));
-        helpers.stop();
-        replayed
+            let begun = generation.first_msn();
+            self.replay(file, &mut generation, &mut spill)?;
+            if generation.first_msn() > begun {
+                // It has begun within this file.
+                owed.truncate(log.files.len() - index);
+            }
+        }
+        spill(generation)
     }
 
-    /// Puts the messages of one log file into generations, which `put_away` takes when they are
-    /// full or nothing more comes.
+    /// Puts the messages of one log file into `generation`; `put_away` takes each that is full. The
+    /// last one is left to the caller, also when something is broken.
     fn replay(
-        &self,
-        file: &ReadFile,
-        put_away: &mut dyn FnMut(Generation) -> Result<()>,
-    ) -> Result<()> {
-        let mut generation = self.fresh();
-        self.replay_groups(file, &mut generation, put_away)?;
-        put_away(generation)
-    }
-
-    /// The same, save that the last generation is left to the caller, also when something is
-    /// broken.
-    fn replay_groups(
         &self,
         file: &ReadFile,
         generation: &mut Generation,
@@ -308,20 +302,21 @@ impl Opening {
         }
         generation.seal(self.views.visible());
         let generation = Arc::new(generation);
-        self.show(vec![generation.clone()]);
+        self.store(vec![generation.clone()], None);
         helpers.make_room();
         self.mover.spill(&*generation)?;
         helpers.wake();
         Ok(())
     }
 
-    /// Stores the view with these sealed generations.
-    fn show(&self, sealed: Vec<Arc<Generation>>) {
+    /// Stores the view with these sealed generations, and the active one if that is another.
+    fn store(&self, sealed: Vec<Arc<Generation>>, active: Option<Arc<Generation>>) {
         let publishing = self.table.ledger();
-        let (forest, active) = {
+        let (forest, before) = {
             let view = self.views.load();
             (view.forest.clone(), view.active.clone())
         };
+        let active = active.unwrap_or(before);
         let old = self.views.store(View { forest, sealed, active });
         drop(publishing);
         drop(old);
@@ -329,9 +324,8 @@ impl Opening {
 
     /// Stores the view with the generation that will take the first writes.
     fn activate(&self, generation: GenerationId, next_msn: Msn) {
-        let active = Arc::new(Generation::new(generation, next_msn, &self.table));
-        let forest = self.views.load().forest.clone();
-        drop(self.views.store(View { forest, sealed: Vec::new(), active }));
+        let active = Generation::new(generation, next_msn, &self.table);
+        self.store(Vec::new(), Some(Arc::new(active)));
     }
 
     /// There was nothing to replay: only the epoch is new.

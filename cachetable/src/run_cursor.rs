@@ -35,15 +35,14 @@ pub struct ReadAhead {
 
 impl ReadAhead {
     /// For a job, which reads everything once.
-    pub const JOB: ReadAhead = ReadAhead::of(64, 64, 64, Caching::Pass);
+    pub const JOB: ReadAhead =
+        ReadAhead { first: 64, most: 64, next_from: 64, caching: Caching::Pass };
     /// For a scan that has gone on for long, and probably will.
-    pub const LONG_SCAN: ReadAhead = ReadAhead::of(16, 64, 16, Caching::Keep);
+    pub const LONG_SCAN: ReadAhead =
+        ReadAhead { first: 16, most: 64, next_from: 16, caching: Caching::Keep };
     /// For a scan that may stop after a few rows.
-    pub const SCAN: ReadAhead = ReadAhead::of(1, 32, 32, Caching::Keep);
-
-    const fn of(first: usize, most: usize, next_from: usize, caching: Caching) -> ReadAhead {
-        ReadAhead { first, most, next_from, caching }
-    }
+    pub const SCAN: ReadAhead =
+        ReadAhead { first: 1, most: 32, next_from: 32, caching: Caching::Keep };
 }
 
 /// Where the cursor stands.

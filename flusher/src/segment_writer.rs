@@ -72,7 +72,7 @@ impl<'a> Draft<'a> {
         self.segments.retain(|segment| lost.contains(&segment.id()));
     }
 
-    /// Writes the segments out if memory is short, oldest first.
+    /// Writes segments out where memory needs it: those of the view, then its own, oldest first.
     fn make_room(&self) -> Result<(), Fault> {
         if let (Some(behind), Some(last)) = (&self.behind, self.segments.last()) {
             behind.write(last)?;

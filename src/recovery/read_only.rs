@@ -49,10 +49,12 @@ impl Opening {
             }
             Ok(())
         };
+        let mut generation = self.fresh();
         for file in &log.files {
-            self.replay(file, &mut keep)?;
+            self.replay(file, &mut generation, &mut keep)?;
         }
-        self.show(sealed);
+        keep(generation)?;
+        self.store(sealed, None);
         Ok(())
     }
 
@@ -66,7 +68,7 @@ impl Opening {
         let mut replayed = Ok(());
         for file in &log.files {
             let mut generation = self.fresh();
-            replayed = self.replay_groups(file, &mut generation, &mut |full| {
+            replayed = self.replay(file, &mut generation, &mut |full| {
                 keep(full);
                 Ok(())
             });
@@ -75,7 +77,7 @@ impl Opening {
                 break;
             }
         }
-        self.show(sealed);
+        self.store(sealed, None);
         replayed
     }
 

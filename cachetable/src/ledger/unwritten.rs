@@ -83,7 +83,7 @@ impl Unwritten {
 
     /// The leaf's segment that should be written first, when leaves have more than `most` bytes.
     pub fn next_leaf_beyond(&self, most: u64) -> Option<&Arc<Segment>> {
-        self.leaves.next().filter(|_| self.leaves.bytes > most)
+        if self.leaves.bytes > most { self.leaves.next() } else { None }
     }
 
     /// The memory of all segments.
