@@ -123,9 +123,9 @@ fn an_idle_database_gives_the_space_of_what_was_overwritten_back() {
 }
 
 /// Helpers of a recovery flush what is due, and rewriting leaves takes space that later parts of
-/// the log have been promised: they may have only what lies beyond that.
+/// the log need.
 #[test]
-fn helpers_leave_a_log_the_space_that_it_was_promised() {
+fn a_recovery_with_helpers_on_a_full_disk_shows_everything() {
     let disk = SimDisk::new(1);
     let config = || Config::on(Arc::new(disk.clone())).tiny().cache_bytes(256 << 10);
     let db = config().background(Background::Manual).checkpoint_bytes(u64::MAX).open().unwrap();
