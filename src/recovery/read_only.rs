@@ -40,13 +40,14 @@ impl Opening {
     fn replay_into_memory(&self, log: &ReadLog, most: u64) -> Result<()> {
         let mut sealed = Vec::new();
         let mut keep = |generation: Generation| {
+            if generation.is_empty() {
+                return Ok(());
+            }
             if self.table.meters().memtables.bytes() > most {
                 return Err(self.needs_recovery(log, most));
             }
-            if !generation.is_empty() {
-                generation.seal(self.views.visible());
-                sealed.push(Arc::new(generation));
-            }
+            generation.seal(self.views.visible());
+            sealed.push(Arc::new(generation));
             Ok(())
         };
         let mut generation = self.fresh();
