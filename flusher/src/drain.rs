@@ -16,6 +16,7 @@ use sapwood_serialize::segment::{Content, Key};
 
 use crate::edit::EdgeName;
 use crate::effort::Effort;
+use crate::flush::Flushed;
 use crate::forest::{JobResult, Outcome};
 use crate::mover::Mover;
 use crate::policy::{Pick, pick};
@@ -33,7 +34,6 @@ pub struct Drain {
 struct Waiting {
     name: EdgeName,
     height: u8,
-    bounds: Bounds,
 }
 
 impl Drain {
@@ -93,9 +93,11 @@ impl Mover {
             return Ok(Outcome::Nothing);
         };
         drop(forest);
-        let outcome = self.flush_one(&first.name, stop)?;
-        if outcome == Outcome::Done && first.height == 0 {
-            drain.go_on_behind(&first.bounds);
+        let Flushed { outcome, bounds } = self.flush_edge(&first.name, stop)?;
+        // Not behind where the leaf was seen: it may have given some of its keys to its neighbour
+        // meanwhile, with what waits for them.
+        if let Some(bounds) = bounds.filter(|_| outcome == Outcome::Done && first.height == 0) {
+            drain.go_on_behind(&bounds);
         }
         // What is stale now is looked for again.
         Ok(if outcome == Outcome::Nothing { Outcome::Done } else { outcome })
@@ -111,7 +113,7 @@ impl Mover {
         if !edge.buffer().is_empty() {
             let key = bounds.intersection(&drain.rest).lower;
             let name = EdgeName { tree: drain.tree, key, block: edge.child.block() };
-            return Ok(Some(Waiting { name, height, bounds: bounds.clone() }));
+            return Ok(Some(Waiting { name, height }));
         }
         if height == 0 {
             return Ok(None);

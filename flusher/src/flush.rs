@@ -29,6 +29,13 @@ use crate::segment_writer::{Draft, SegmentWriter, Space};
 use crate::stop::Stop;
 use crate::taken::Taken;
 
+/// What became of a flush of one edge.
+pub(crate) struct Flushed {
+    pub(crate) outcome: Outcome,
+    /// The bounds of the edge, if something waited on it.
+    pub(crate) bounds: Option<Bounds>,
+}
+
 impl Mover {
     /// Moves the buffer of the edge `name` one level down, and goes on below as `way` says. `Done`
     /// if anything was moved.
@@ -72,11 +79,19 @@ impl Mover {
 
     /// Moves the buffer of the edge `name` one level down.
     pub(crate) fn flush_one(&self, name: &EdgeName, stop: Stop<'_>) -> JobResult {
-        let Some(_claim) = self.claims.take(name.block) else { return Ok(Outcome::Busy) };
+        Ok(self.flush_edge(name, stop)?.outcome)
+    }
+
+    /// The same; tells where the edge was then, which may not be where it was seen before.
+    pub(crate) fn flush_edge(&self, name: &EdgeName, stop: Stop<'_>) -> Result<Flushed, Fault> {
+        let nowhere = |outcome| Ok(Flushed { outcome, bounds: None });
+        let Some(_claim) = self.claims.take(name.block) else { return nowhere(Outcome::Busy) };
         let forest = self.views.forest();
-        let Some((edge, bounds)) = self.find(&forest, name)? else { return Ok(Outcome::Nothing) };
+        let Some((edge, bounds)) = self.find(&forest, name)? else {
+            return nowhere(Outcome::Nothing);
+        };
         if edge.buffer().is_empty() {
-            return Ok(Outcome::Nothing);
+            return nowhere(Outcome::Nothing);
         }
         self.table.steps().reach(StepPoint::FlushClaimed)?;
         let was_absent = edge.child.peek().is_none();
@@ -103,7 +118,7 @@ impl Mover {
         }
         // Also when it was stale: what was due still is, perhaps elsewhere.
         self.tend_after(name);
-        Ok(outcome)
+        Ok(Flushed { outcome, bounds: Some(taken.bounds) })
     }
 
     /// What waits on `edge`, with what decides what becomes of it.

@@ -55,5 +55,5 @@ fn the_same_seeds_make_the_same_schedules() {
 
 #[test]
 fn a_drain_ends_when_nothing_waits() {
-    explore("drain::a_drain_ends_when_nothing_waits", 60, a_drain_ends_when_nothing_waits_on);
+    explore("drain::a_drain_ends_when_nothing_waits", 400, a_drain_ends_when_nothing_waits_on);
 }
