@@ -102,7 +102,7 @@ impl Memtable {
     /// The newest message for `key` that is not newer than `visible`.
     pub(crate) fn get(&self, tree: TreeId, key: &[u8], visible: Msn) -> Option<Version<'_>> {
         let position = Position::new(tree, key, visible);
-        let found = self.index.split_at(&position).next?;
+        let found = self.index.split(|node| node.is_before(&position)).next?;
         found.has_key_of(&position).then(|| found.version())
     }
 
@@ -155,7 +155,7 @@ impl<'a> MemtableCursor<'a> {
     /// Goes to the newest version of the first key at or behind `key`.
     pub(crate) fn seek(&mut self, key: &[u8]) {
         let position = Position::newest(self.tree, key);
-        self.go_to(self.index.split_at(&position).next);
+        self.go_to(self.index.split(|node| node.is_before(&position)).next);
     }
 
     /// Goes to the newest version of the first key.
@@ -173,7 +173,7 @@ impl<'a> MemtableCursor<'a> {
     /// Goes to the newest version of the last key before `key`.
     pub(crate) fn seek_before(&mut self, key: &[u8]) {
         let position = Position::newest(self.tree, key);
-        self.go_to(self.index.split_at(&position).last);
+        self.go_to(self.index.split(|node| node.is_before(&position)).last);
         self.go_to_newest();
     }
 

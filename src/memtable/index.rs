@@ -105,31 +105,10 @@ impl Index {
     /// in the order, and for none behind it.
     #[inline]
     pub(super) fn split(&self, is_before: impl Fn(Node<'_>) -> bool) -> Split<'_> {
-        self.descend(|last, level, bound| {
-            // SAFETY: `descend` vouches for the level.
-            unsafe { advance(last, bound, level, |_| false, &is_before) }
-        })
-    }
-
-    /// Finds `position`: what [`split`](Self::split) finds with fewer looks at nodes.
-    #[inline]
-    pub(super) fn split_at(&self, position: &Position<'_>) -> Split<'_> {
-        self.descend(|last, level, bound| {
-            // SAFETY: `descend` vouches for the level.
-            unsafe { approach(last, bound, level, position) }
-        })
-    }
-
-    /// Goes from the head down all levels; `along` gets a node that has a link on its level, and
-    /// the node that was found behind the place on the level above.
-    #[inline]
-    fn descend<'a>(
-        &'a self,
-        along: impl Fn(Node<'a>, usize, Option<Node<'a>>) -> (Node<'a>, Option<Node<'a>>),
-    ) -> Split<'a> {
         let (mut last, mut next) = (self.head(), None);
         for level in (0..self.levels.load(Ordering::Relaxed)).rev() {
-            (last, next) = along(last, level, next);
+            // SAFETY: `last` is the head or was found on a higher level.
+            (last, next) = unsafe { advance(last, next, level, &is_before) };
         }
         Split { last: (last != self.head()).then_some(last), next }
     }
@@ -160,7 +139,7 @@ impl Index {
         let mut next = None;
         for level in (0..wrong_levels).rev() {
             // SAFETY: `last` is the head, from the finger of this level, or from a higher level.
-            (last, next) = unsafe { approach(last, next, level, position) };
+            (last, next) = unsafe { advance(last, next, level, |node| node.is_before(position)) };
             writer.finger[level] = last.address();
         }
     }
@@ -217,27 +196,8 @@ impl Index {
     }
 }
 
-/// Goes along `level` from `last` to the last node before `position`; see [`advance`].
-///
-/// # Safety
-/// `last` must have a link on `level`.
-#[inline]
-unsafe fn approach<'a>(
-    last: Node<'a>,
-    bound: Option<Node<'a>>,
-    level: usize,
-    position: &Position<'_>,
-) -> (Node<'a>, Option<Node<'a>>) {
-    // SAFETY: the caller vouches for the first node; `advance` asks of nodes of this level alone.
-    unsafe {
-        let is_last = |node: Node<'a>| node.leads_beyond(level, position);
-        advance(last, bound, level, is_last, |node| node.is_before(position))
-    }
-}
-
 /// Goes along `level` from `last` to the last node for which `is_before` holds; returns it and the
-/// node behind it. For `bound`, which was found on the level above, it is known not to hold. A node
-/// that `is_last` is known to be that node, without a look at the next one.
+/// node behind it. For `bound`, which was found on the level above, it is known not to hold.
 ///
 /// # Safety
 /// `last` must have a link on `level`.
@@ -246,14 +206,13 @@ unsafe fn advance<'a>(
     mut last: Node<'a>,
     bound: Option<Node<'a>>,
     level: usize,
-    is_last: impl Fn(Node<'a>) -> bool,
     is_before: impl Fn(Node<'a>) -> bool,
 ) -> (Node<'a>, Option<Node<'a>>) {
     loop {
         // SAFETY: the caller vouches for the first node; the others were found on this level.
         let next = unsafe { last.next(level) };
         match next {
-            Some(node) if next != bound && !is_last(last) && is_before(node) => last = node,
+            Some(node) if next != bound && is_before(node) => last = node,
             _ => return (last, next),
         }
     }

@@ -11,14 +11,11 @@
 //! 100-byte values that took a random insert into 64 MiB from 1.7 us to 1.1 us.)
 //!
 //! The key head is the first eight bytes of the key as a big-endian number, padded with zeros. It
-//! decides nearly every comparison without a look at the key. A link carries the head of the node
-//! it leads to, so a search does not touch the nodes at which it turns down, nearly half of all:
-//! each would be a cache miss. (8 to 20 % of a random insert, a quarter of a get.)
+//! decides nearly every comparison without a look at the key.
 //!
 //! Invariants:
 //! 1. a node is complete before a link to it is stored;
 //! 2. after that only its links change, and only from "no node" or a later node to an earlier one;
-//!    the head beside a link changes first, and is never above that of the node;
 //! 3. a node that a link of level `n` leads to has more than `n` links.
 //!
 //! Threads: links are stored with release and loaded with acquire, so whoever finds a node finds
@@ -28,7 +25,7 @@
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{self, AtomicPtr, AtomicU64};
+use std::sync::atomic::{self, AtomicPtr};
 
 use sapwood_serialize::{Meter, Msn, Op, TreeId, Version};
 
@@ -91,21 +88,7 @@ pub(super) struct Header {
     height: u8,
 }
 
-/// What leads from a node to the next one on a level.
-#[repr(C)]
-struct Link {
-    next: AtomicPtr<Header>,
-    /// No key of the same tree behind the link has a smaller head: the head of `next`, or all ones
-    /// where that is of a later tree or not there. Never above it, as it is stored first.
-    head: AtomicU64,
-}
-
-impl Link {
-    /// A link to no node.
-    fn none() -> Link {
-        Link { next: AtomicPtr::new(ptr::null_mut()), head: AtomicU64::new(u64::MAX) }
-    }
-}
+type Link = AtomicPtr<Header>;
 
 const _: () = assert!(align_of::<Header>() == WORD_BYTES && align_of::<Link>() <= WORD_BYTES);
 const _: () = assert!(size_of::<Header>().is_multiple_of(align_of::<Link>()));
@@ -200,7 +183,7 @@ unsafe fn write_front(start: NonNull<u8>, header: Header, key: &[u8]) {
     unsafe {
         let links = start.add(size_of::<Header>()).cast::<Link>();
         for level in 0..height {
-            links.add(level).write(Link::none());
+            links.add(level).write(Link::new(ptr::null_mut()));
         }
         start.cast().write(header);
         copy(key, start.add(key_offset(height)));
@@ -259,7 +242,7 @@ impl<'a> Node<'a> {
     /// The node must have more than `level` links.
     pub(super) unsafe fn next(self, level: usize) -> Option<Node<'a>> {
         // SAFETY: the caller vouches for the level.
-        let next = unsafe { self.link(level) }.next.load(atomic::Ordering::Acquire);
+        let next = unsafe { self.link(level) }.load(atomic::Ordering::Acquire);
         NonNull::new(next).map(|header| Node { header, memory: PhantomData })
     }
 
@@ -269,24 +252,9 @@ impl<'a> Node<'a> {
     /// The node must have more than `level` links, and so must `next`, which lies in the same
     /// memory and comes later in the order. Nobody else may store links meanwhile.
     pub(super) unsafe fn set_next(self, level: usize, next: Option<Node<'a>>) {
-        // SAFETY: the caller vouches for the level.
-        let link = unsafe { self.link(level) };
-        let in_tree = next.map(Node::header).filter(|next| next.tree == self.header().tree);
-        link.head.store(in_tree.map_or(u64::MAX, |next| next.head), atomic::Ordering::Relaxed);
         let next = next.map_or(ptr::null_mut(), |next| next.header.as_ptr());
-        link.next.store(next, atomic::Ordering::Release);
-    }
-
-    /// Whether all that is behind this node on `level` is behind `position`, as far as that can be
-    /// told without a look at it. Asked after [`next`](Node::next).
-    ///
-    /// # Safety
-    /// The node must have more than `level` links.
-    #[inline]
-    pub(super) unsafe fn leads_beyond(self, level: usize, position: &Position<'_>) -> bool {
         // SAFETY: the caller vouches for the level.
-        let head = unsafe { self.link(level) }.head.load(atomic::Ordering::Relaxed);
-        head > position.head && self.header().tree == position.tree
+        unsafe { self.link(level) }.store(next, atomic::Ordering::Release);
     }
 
     /// Whether the node comes before `position`.
