@@ -1,5 +1,6 @@
 //! The background threads: flushers that loop over the engine's steps, a cleaner for idle times,
-//! one for checkpoints, and one that syncs the log for commits that asked for it within a time.
+//! one for checkpoints, and one that waits for the file system so that writers need not: it syncs the
+//! log within the time that commits asked for, and makes log files and space ahead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -165,13 +166,17 @@ impl Work for Checkpointer {
     }
 }
 
-/// Syncs the log when a commit's time has come.
+/// Syncs the log when a commit's time has come, and has the next log file and space ready before
+/// a writer needs them.
 struct Syncer(Arc<Engine>);
 
 impl Work for Syncer {
     fn work(&self) -> Next {
         // A failed sync poisons the database, which tells the writers.
         let _ = self.0.sync_if_due();
+        if let Err(fault) = self.0.prepare_ahead() {
+            self.0.set_met(Some(fault));
+        }
         Next::Wait(self.0.time_to_sync().unwrap_or(IDLE).min(IDLE))
     }
 

@@ -225,11 +225,15 @@ impl Engine {
 
     // ----- generations ---------------------------------------------------------------------------
 
-    /// The leader's: seals the active generation when it is full and may be.
+    /// The leader's: seals the active generation when it is full and may be. Rather than that
+    /// writers wait for the next log file, the generation takes half as much again.
     pub(crate) fn seal_if_full(&self) -> std::result::Result<(), Fault> {
+        let most = self.table.budget().memtable();
         let is_due = {
             let view = self.views.load();
-            view.active.is_full(self.table.budget().memtable()) && view.sealed.len() < SEALED_MAX
+            view.active.is_full(most)
+                && view.sealed.len() < SEALED_MAX
+                && (!self.log.lacks_next() || view.active.is_full(most + most / 2))
         };
         if is_due { self.seal() } else { Ok(()) }
     }
@@ -300,9 +304,7 @@ impl Engine {
         }
         if self.background == Background::Manual {
             self.sync_if_due()?;
-        }
-        if self.log.lacks_next() {
-            self.log.prepare_next()?;
+            self.prepare_ahead()?;
         }
         if self.spill_step()? == Outcome::Done {
             return Ok(Outcome::Done);
@@ -317,6 +319,19 @@ impl Engine {
             return Ok(Outcome::Done);
         }
         Ok(moved)
+    }
+
+    /// Has ready what a writer would wait for otherwise: the next log file, and space. Waits for the
+    /// file system, so it is no work for a thread that has other things to do.
+    pub(crate) fn prepare_ahead(&self) -> std::result::Result<(), Fault> {
+        self.table.poison().check()?;
+        if self.is_paused() || self.is_read_only() {
+            return Ok(());
+        }
+        if self.log.lacks_next() {
+            self.log.prepare_next()?;
+        }
+        self.table.grow_ahead()
     }
 
     /// Spills the oldest sealed generation, if there is one and nobody else does.

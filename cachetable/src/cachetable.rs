@@ -84,6 +84,8 @@ pub struct Cachetable {
     pages: Mutex<Clock>,
     directories: Mutex<Clock>,
     pub(crate) growing: Mutex<()>,
+    /// Whether space was promised since somebody last saw to more.
+    pub(crate) is_space_wanted: AtomicBool,
     /// Whether all hollow extents are known to be holes.
     pub(crate) holes_are_real: AtomicBool,
 }
@@ -122,6 +124,7 @@ impl Cachetable {
             pages: Mutex::new(Rank::PageShard, Clock::default()),
             directories: Mutex::new(Rank::PageShard, Clock::default()),
             growing: Mutex::new(Rank::Claims, ()),
+            is_space_wanted: AtomicBool::new(false),
             holes_are_real: AtomicBool::new(false),
         }
     }

@@ -13,7 +13,7 @@ use crate::fault::Fault;
 use crate::ledger::{Lack, Ledger};
 use crate::sync::atomic::Ordering;
 
-/// So many holes are punched before others get a chance to grow the file.
+/// So many holes, each of some MiB at most, are punched before others get a chance to grow the file.
 const PUNCHED_AT_ONCE: usize = 16;
 
 impl Cachetable {
@@ -26,6 +26,7 @@ impl Cachetable {
                 let owed = self.meters().promised.bytes() + bytes + Cachetable::floor(&ledger);
                 let short = owed.saturating_sub(ledger.headroom());
                 if short == 0 {
+                    self.is_space_wanted.store(true, Ordering::Relaxed);
                     return Ok(self.promise_anyway(bytes));
                 }
                 ledger.lack_of(short)
@@ -38,6 +39,38 @@ impl Cachetable {
     pub fn promise_anyway(&self, bytes: u64) -> Charge {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.meters().promised.charge(bytes)
+    }
+
+    /// Has the space there that will be promised next, where some was promised since the last call:
+    /// who writes then waits neither for the system nor for another thread that does. On a full
+    /// disk nothing happens; it is told of when the space is needed.
+    pub fn grow_ahead(&self) -> Result<(), Fault> {
+        if !self.is_space_wanted.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        loop {
+            let lack = {
+                let ledger = self.ledger.lock();
+                let spare = ledger.headroom().saturating_sub(self.space_to_keep(&ledger));
+                let ahead = Cachetable::ahead(&ledger);
+                if spare >= ahead {
+                    return Ok(());
+                }
+                ledger.lack_of(ahead - spare)
+            };
+            match self.provide(lack) {
+                Ok(()) => {}
+                Err(fault) if fault.is_retryable() => return Ok(()),
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    /// What may be promised and used before somebody sees to more: an eighth of what the file
+    /// takes, and no more than is written in a tenth of a second or two.
+    fn ahead(ledger: &Ledger) -> u64 {
+        const MOST: u64 = 32 << 20;
+        (ledger.file_bytes().saturating_sub(ledger.hollow_bytes()) / 8).min(MOST)
     }
 
     /// What the tables of a checkpoint and the images of nodes need, generously.
@@ -208,4 +241,40 @@ impl Cachetable {
 pub fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::block_file::BlockFile;
+    use crate::budget::Budget;
+    use crate::storage::MemoryStorage;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Asking the system for it while a writer waited once took 42 ms.
+    #[test]
+    fn what_is_promised_next_is_there_already() {
+        let storage = Arc::new(MemoryStorage::new());
+        let block_file = BlockFile::create(&*storage).unwrap();
+        let opened = block_file.tables(Vec::new()).unwrap();
+        let budget = Budget { total: 64 * MIB };
+        let database = block_file.superblock.database;
+        let table = Cachetable::new(storage, block_file.file, database, budget, None, opened);
+        let length = || table.file().len().unwrap();
+        let mut promised = vec![table.promise(32 * MIB).unwrap()];
+        for _ in 0..20 {
+            table.grow_ahead().unwrap();
+            let before = length();
+            promised.extend((0..3).map(|_| table.promise(MIB).unwrap()));
+            assert_eq!(length(), before, "a promise had to wait for the file to grow");
+        }
+        table.grow_ahead().unwrap();
+        let before = length();
+        table.grow_ahead().unwrap();
+        assert_eq!(length(), before, "nobody has asked for space since");
+        assert!(before < 32 * MIB + 60 * MIB + 40 * MIB, "{before}");
+    }
 }

@@ -1,8 +1,9 @@
-//! A disk that lets a test in between: when somebody comes to a read, something else happens.
+//! A disk that lets a test in between: when somebody comes to a read, something else happens; and
+//! syncs of the log do not come back while they are held.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use sapwood::{
@@ -18,6 +19,8 @@ type Intruder = Box<dyn FnOnce() + Send>;
 pub struct Gate {
     next: Arc<Mutex<Option<(usize, Intruder)>>>,
     hints: Arc<AtomicUsize>,
+    /// Whether syncs of the log are held.
+    held: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Gate {
@@ -35,6 +38,18 @@ impl Gate {
     /// How often the disk was told of a read to come.
     pub fn hints(&self) -> usize {
         self.hints.load(Ordering::Relaxed)
+    }
+
+    /// Lets no sync of a log file come back from now on, or all of them.
+    pub fn hold_log_syncs(&self, held: bool) {
+        let (is_held, changed) = &*self.held;
+        *is_held.lock().unwrap() = held;
+        changed.notify_all();
+    }
+
+    fn wait_while_held(&self) {
+        let (is_held, changed) = &*self.held;
+        let _let_go = changed.wait_while(is_held.lock().unwrap(), |held| *held).unwrap();
     }
 
     fn pass(&self) {
@@ -62,22 +77,24 @@ struct GatedDisk {
 
 struct GatedFile {
     file: Arc<dyn StorageFile>,
+    is_log: bool,
     gate: Gate,
 }
 
 impl GatedDisk {
-    fn gated(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-        Arc::new(GatedFile { file, gate: self.gate.clone() })
+    fn gated(&self, name: &str, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
+        let is_log = name.starts_with("wal-");
+        Arc::new(GatedFile { file, is_log, gate: self.gate.clone() })
     }
 }
 
 impl Storage for GatedDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        self.disk.open(name).map(|file| self.gated(file))
+        self.disk.open(name).map(|file| self.gated(name, file))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        self.disk.create(name).map(|file| self.gated(file))
+        self.disk.create(name).map(|file| self.gated(name, file))
     }
 
     fn map(&self, name: &str, bytes: u64) -> io::Result<Option<Box<dyn MappedFile>>> {
@@ -129,7 +146,11 @@ impl StorageFile for GatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync()
+        self.file.sync()?;
+        if self.is_log {
+            self.gate.wait_while_held();
+        }
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {

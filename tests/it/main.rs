@@ -26,6 +26,7 @@ mod messages;
 mod model;
 mod movement;
 mod panics;
+mod pauses;
 mod read_only;
 mod refusals;
 mod review;

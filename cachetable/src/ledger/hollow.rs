@@ -5,7 +5,6 @@ use imbl::ordmap::DiffItem;
 use sapwood_serialize::Extent;
 
 use super::Ledger;
-use crate::allocator::HOLE_BYTES;
 
 /// What has to be there before an extent can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +52,9 @@ impl Ledger {
         (short > 0 && short < tail.bytes).then_some(Extent { bytes: short, ..tail })
     }
 
-    /// Hollow extents from `offset` on that are worth a hole, `most` at the most.
+    /// Hollow space from `offset` on that is worth holes, in no more than `most` pieces.
     pub fn hollow_from(&self, offset: u64, most: usize) -> Vec<Extent> {
-        let is_long = |hollow: &Extent| hollow.offset >= offset && hollow.bytes >= HOLE_BYTES;
-        let behind = self.allocator.hollow_extents().filter(is_long);
-        behind.take(most).collect()
+        self.allocator.hollow_pieces(offset).take(most).collect()
     }
 
     /// Cuts what nothing uses off the end, and tells how long the file has to be now.
@@ -71,8 +68,8 @@ impl Ledger {
         end
     }
 
-    /// Makes long free extents hollow, `most` at the most, save for `keep` bytes of headroom. Their
-    /// space is there until the caller gives it back.
+    /// Makes long free extents hollow, in no more than `most` pieces, save for `keep` bytes of
+    /// headroom. Their space is there until the caller gives it back.
     pub fn hollow_out(&mut self, keep: u64, most: usize) -> Vec<Extent> {
         let tail = self.backed_bytes.saturating_sub(self.allocator.end());
         self.allocator.hollow_out(keep.saturating_sub(tail), most)

@@ -1,0 +1,58 @@
+//! Writers do not wait for the file system where somebody else could have.
+
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use sapwood::{Background, Storage, Tree};
+
+use crate::gate::{Gate, config};
+use crate::sim::disk::SimDisk;
+
+fn insert(tree: &Tree, row: u32) {
+    tree.insert(row.wrapping_mul(0x9E37_79B1).to_be_bytes(), [b'.'; 100]).unwrap();
+}
+
+/// The newest file of the log that was written to.
+fn log_file(disk: &SimDisk) -> Option<String> {
+    let is_log = |name: &String| name.starts_with("wal-");
+    let is_begun = |name: &String| disk.open(name).is_ok_and(|file| file.len().unwrap() > 0);
+    disk.list().unwrap().into_iter().filter(is_log).filter(is_begun).max()
+}
+
+/// A writer stood still for as long as the sync took that the next log file has to wait for: 180
+/// ms, beside that of a checkpoint.
+#[test]
+fn a_full_memtable_does_not_wait_for_the_next_log_file() {
+    let (disk, gate) = (SimDisk::new(1), Gate::default());
+    let config = config(&disk, &gate).cache_bytes(8 << 20);
+    let db = config.background(Background::Threads(1)).open().unwrap();
+    let tree = db.tree("t").unwrap();
+    gate.hold_log_syncs(true);
+    let (told, is_done) = channel();
+    let writer = thread::spawn({
+        let (tree, disk) = (tree.clone(), disk.clone());
+        move || {
+            // The file behind the first one is there already. The third one has to wait.
+            let first = log_file(&disk);
+            let fill = (0..).take_while(|_| log_file(&disk) == first);
+            let memtable = fill.map(|row| insert(&tree, row)).count() as u32;
+            let (second, rows) = (log_file(&disk), memtable * 9 / 4);
+            (memtable..rows).for_each(|row| insert(&tree, row));
+            told.send((rows, second)).unwrap();
+        }
+    });
+    let done = is_done.recv_timeout(Duration::from_secs(60));
+    let last = log_file(&disk);
+    gate.hold_log_syncs(false);
+    writer.join().unwrap();
+    let (rows, second) = done.expect("the writer waited for the sync of a log file");
+    assert!(rows > 1000 && last == second, "{rows} {second:?} {last:?}");
+    assert_eq!(tree.iter().count(), rows as usize);
+    while log_file(&disk) == second {
+        insert(&tree, u32::MAX);
+        thread::sleep(Duration::from_millis(1));
+    }
+    db.verify().unwrap();
+    db.close().unwrap();
+}
