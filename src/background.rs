@@ -1,6 +1,6 @@
 //! The background threads: flushers that loop over the engine's steps, a cleaner for idle times,
-//! one for checkpoints, and one that waits for the file system so that writers need not: it syncs the
-//! log within the time that commits asked for, and makes log files and space ahead.
+//! one for checkpoints, and one that waits for the file system so that writers need not: it syncs
+//! the log within the time that commits asked for, and makes log files and space ahead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

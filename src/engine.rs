@@ -233,7 +233,7 @@ impl Engine {
             let view = self.views.load();
             view.active.is_full(most)
                 && view.sealed.len() < SEALED_MAX
-                && (!self.log.lacks_next() || view.active.is_full(most + most / 2))
+                && (self.log.has_next() || view.active.is_full(most + most / 2))
         };
         if is_due { self.seal() } else { Ok(()) }
     }
@@ -241,8 +241,8 @@ impl Engine {
     /// The leader's: closes the active generation and opens the next.
     pub(crate) fn seal(&self) -> std::result::Result<(), Fault> {
         self.table.steps().reach(StepPoint::LogSealBegun)?;
-        self.log.seal()?;
         let next_msn = self.line.next_msn();
+        self.log.seal(next_msn)?;
         let ledger = self.table.ledger();
         let current = self.views.load();
         current.active.seal(Msn::from_raw(next_msn.to_raw() - 1));
@@ -321,16 +321,14 @@ impl Engine {
         Ok(moved)
     }
 
-    /// Has ready what a writer would wait for otherwise: the next log file, and space. Waits for the
-    /// file system, so it is no work for a thread that has other things to do.
+    /// Has ready what a writer would wait for otherwise: the next log file, and space. Waits for
+    /// the file system, so it is no work for a thread that has other things to do.
     pub(crate) fn prepare_ahead(&self) -> std::result::Result<(), Fault> {
         self.table.poison().check()?;
         if self.is_paused() || self.is_read_only() {
             return Ok(());
         }
-        if self.log.lacks_next() {
-            self.log.prepare_next()?;
-        }
+        self.log.prepare_next()?;
         self.table.grow_ahead()
     }
 
@@ -420,13 +418,11 @@ impl Engine {
         let before = *self.superblock.lock();
         let flip = Flip { sequence: before.sequence + 1, epoch: self.log.epoch(), session };
         let written = self.counters.user_bytes.get();
-        let superblock = self.table.checkpoint(flip, |_| self.capture(session), &|| {
-            self.log.sync_to(self.log.end())?;
-            Ok(self.log.durable())
-        })?;
+        let sync_log = |first| self.log.sync_from(first);
+        let superblock = self.table.checkpoint(flip, |_| self.capture(session), &sync_log)?;
         *self.superblock.lock() = superblock;
         self.checkpointed_at.store(written, Ordering::Relaxed);
-        self.log.trim(superblock.first_generation)?;
+        self.log.trim(superblock.first_generation, superblock.durable)?;
         self.table.steps().pass(StepPoint::CheckpointTrimmed);
         if session == Session::Open {
             self.table.shorten_file()?;
@@ -542,8 +538,7 @@ impl Engine {
         }
         self.checkpoint_step(Session::Closed)?;
         self.punch_holes_anyway(Worth::AtRest, &|| false);
-        let first = self.superblock.lock().first_generation.next();
-        self.log.trim(first)?;
+        self.log.remove()?;
         remove_tails(&self.table, None)?;
         self.table.cut_file()
     }

@@ -157,6 +157,7 @@ impl Opening {
             base: Lsn::from_raw(
                 log.end.to_raw().max(superblock.durable.to_raw()).next_multiple_of(8),
             ),
+            next_msn,
             // So that tiny databases have tiny tails, which tests fill and wrap.
             tail_bytes: config.limits.segment_bytes,
         };
@@ -365,7 +366,7 @@ impl Opening {
             let catalog = view.forest.image();
             Captured { catalog, first_generation: start.generation, next_msn }
         };
-        let superblock = self.table.checkpoint(flip, |_| capture(), &|| Ok(log.durable()))?;
+        let superblock = self.table.checkpoint(flip, |_| capture(), &|_| Ok(log.durable()))?;
         self.remove_old_log(start)?;
         Ok((log, superblock))
     }

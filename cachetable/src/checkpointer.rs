@@ -54,7 +54,8 @@ pub struct Flip {
 
 impl Cachetable {
     /// Takes a checkpoint of what `capture` returns; it runs under the publish mutex. `sync_log`
-    /// makes the log durable and tells up to where: the superblock will say that the log goes on.
+    /// makes the log durable from a generation on and tells up to where: the superblock will say
+    /// that it goes on there.
     ///
     /// One at a time, which the caller sees to. On a full disk the checkpoint is abandoned and the
     /// previous one stays; any other failure poisons the database.
@@ -62,7 +63,7 @@ impl Cachetable {
         &self,
         flip: Flip,
         capture: impl FnOnce(&mut Ledger) -> Captured,
-        sync_log: &dyn Fn() -> Result<Lsn, Fault>,
+        sync_log: &dyn Fn(GenerationId) -> Result<Lsn, Fault>,
     ) -> Result<Superblock, Fault> {
         self.poison().check()?;
         self.steps().reach(StepPoint::CheckpointBegun)?;
@@ -96,7 +97,7 @@ impl Cachetable {
         flip: Flip,
         captured: &Captured,
         list: &CutList,
-        sync_log: &dyn Fn() -> Result<Lsn, Fault>,
+        sync_log: &dyn Fn(GenerationId) -> Result<Lsn, Fault>,
     ) -> Result<Superblock, Fault> {
         let steps = self.steps();
         steps.reach(StepPoint::CheckpointCaptured)?;
@@ -120,7 +121,7 @@ impl Cachetable {
             sequence: flip.sequence,
             epoch: flip.epoch,
             first_generation: captured.first_generation,
-            durable: sync_log()?,
+            durable: sync_log(captured.first_generation)?,
             next_msn: captured.next_msn,
             next_block: list.next_block,
             next_segment: list.next_segment,

@@ -13,7 +13,7 @@ use crate::fault::Fault;
 use crate::ledger::{Lack, Ledger};
 use crate::sync::atomic::Ordering;
 
-/// So many holes, each of some MiB at most, are punched before others get a chance to grow the file.
+/// So many holes of a MiB or less are punched before others get a chance to grow the file.
 const PUNCHED_AT_ONCE: usize = 16;
 
 impl Cachetable {
@@ -67,9 +67,9 @@ impl Cachetable {
     }
 
     /// What may be promised and used before somebody sees to more: an eighth of what the file
-    /// takes, and no more than is written in a tenth of a second or two.
+    /// takes, and no more than is written while the system takes a second to grow the file.
     fn ahead(ledger: &Ledger) -> u64 {
-        const MOST: u64 = 32 << 20;
+        const MOST: u64 = 64 << 20;
         (ledger.file_bytes().saturating_sub(ledger.hollow_bytes()) / 8).min(MOST)
     }
 

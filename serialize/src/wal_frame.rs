@@ -4,16 +4,19 @@
 //! file     | header, 72 bytes | frame | frame | ... | zeros, where space was taken ahead |
 //!
 //! header   checksum u64 | magic u64 | version u32 | zero u32 | database id, 16 bytes |
-//!          generation u64 | epoch u64 | base lsn u64 | durable lsn u64
+//!          generation u64 | epoch u64 | zeros, 16 bytes
 //!
 //! frame    checksum u64 | magic u24, kind u8 | payload length u32 | lsn u64 | epoch u64 |
 //!          durable lsn u64 | first msn u64                               48 bytes, then
 //!          the payload, then zeros up to a multiple of 8
 //! ```
 //!
-//! A checksum covers everything behind it, a frame's padding included; a frame's is seeded with the
-//! database. The LSN of a frame is the base of the file plus its offset, so a frame that was left
-//! behind by an earlier use of the space, or written elsewhere, is not taken for one of this log.
+//! A checksum covers everything behind it, a frame's padding included; a frame's is seeded with
+//! the database. The header is written before anybody knows where in the log the file will go on:
+//! its first frame, a mark, tells. (Up to version 2 the header did, with its last fields: base lsn
+//! u64, durable lsn u64.) The LSN of a frame is the base of the file plus its offset, so a frame
+//! that was left behind by an earlier use of the space, or written elsewhere, is not taken for one
+//! of this log.
 //!
 //! Invariants:
 //! 1. frames start at multiples of 8 and lie back to back; behind the last are zeros or nothing;
@@ -36,8 +39,9 @@ pub const FRAME_ALIGNMENT: usize = 8;
 
 /// The first bytes of a log file, behind the checksum.
 const WAL_MAGIC: u64 = u64::from_le_bytes(*b"sapw-wal");
-/// The version of the log's format. Since 2 the last frames may be in the log's tail.
-const WAL_VERSION: u32 = 2;
+/// The version of the log's format. Since 2 the last frames may be in the log's tail, since 3 the
+/// first frame tells where in the log a file goes on.
+const WAL_VERSION: u32 = 3;
 /// Seeds the header's checksum; the identity of the database is only learned from the header.
 const WAL_HEADER_SEED: u64 = WAL_MAGIC;
 /// What stands before everything that a checksum covers.
@@ -47,7 +51,7 @@ const HEAD_BYTES: usize = FRAME_HEADER_BYTES - CHECKSUM_BYTES;
 /// The first bytes of a frame behind its checksum; its kind follows.
 const FRAME_MAGIC: [u8; 3] = *b"swF";
 
-/// What the first bytes of a log file say.
+/// What the header of a log file and its first frame say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalHeader {
     /// The database that the log belongs to.
@@ -58,12 +62,15 @@ pub struct WalHeader {
     pub epoch: Epoch,
     /// The position in the log of the file's first byte.
     pub base: Lsn,
-    /// What was known durable when the header was written.
+    /// What the header knows durable.
     pub durable: Lsn,
+    /// Whether the log goes on in this file. If not, the position is zero.
+    pub is_begun: bool,
 }
 
 impl WalHeader {
-    /// The header's bytes, [`WAL_HEADER_BYTES`] of them.
+    /// The header's bytes, [`WAL_HEADER_BYTES`] of them. They do not tell where in the log the file
+    /// goes on.
     pub fn encode(&self) -> Vec<u8> {
         let mut fields = Vec::with_capacity(WAL_HEADER_BYTES);
         fields.put_u64(WAL_MAGIC);
@@ -72,8 +79,8 @@ impl WalHeader {
         fields.extend_from_slice(&self.database.to_bytes());
         fields.put_u64(self.generation.to_raw());
         fields.put_u64(self.epoch.to_raw());
-        fields.put_u64(self.base.to_raw());
-        fields.put_u64(self.durable.to_raw());
+        fields.put_u64(0);
+        fields.put_u64(0);
         let mut bytes = Vec::with_capacity(WAL_HEADER_BYTES);
         bytes.put_u64(checksum(WAL_HEADER_SEED, &fields));
         bytes.extend_from_slice(&fields);
@@ -81,7 +88,8 @@ impl WalHeader {
         bytes
     }
 
-    /// Reads the header at the start of `file`, which may go on.
+    /// Reads the header at the start of `file`, and finds out from its first frame where in the
+    /// log it goes on.
     pub fn decode(file: &[u8]) -> Result<WalHeader, Corruption> {
         let mut whole = Decoder::new("log file header", file);
         let mut decoder = Decoder::new("log file header", whole.take(WAL_HEADER_BYTES)?);
@@ -94,9 +102,11 @@ impl WalHeader {
         if decoder.u64()? != WAL_MAGIC {
             return Err(decoder.broken("it is no log file"));
         }
-        if !(1..=WAL_VERSION).contains(&decoder.u32()?) {
+        let version = decoder.u32()?;
+        if !(1..=WAL_VERSION).contains(&version) {
             return Err(decoder.broken("its version is unknown"));
         }
+        let is_begun = version < 3;
         let unused = decoder.u32()?;
         let header = WalHeader {
             database: read_database(&mut decoder)?,
@@ -104,8 +114,10 @@ impl WalHeader {
             epoch: Epoch::from_raw(decoder.u64()?),
             base: Lsn::from_raw(decoder.u64()?),
             durable: Lsn::from_raw(decoder.u64()?),
+            is_begun,
         };
-        if unused != 0 {
+        let is_placed = (header.base, header.durable) != (Lsn::ZERO, Lsn::ZERO);
+        if unused != 0 || (!is_begun && is_placed) {
             return Err(decoder.broken("unused bytes are not zero"));
         }
         let WalHeader { generation, epoch, base, durable, .. } = header;
@@ -113,7 +125,18 @@ impl WalHeader {
         if counters.into_iter().any(|counter| counter >= COUNTER_END) {
             return Err(decoder.broken(COUNTER_RULE));
         }
-        Ok(header)
+        let base = if is_begun { None } else { header.base_by_mark(file) };
+        Ok(base.map_or(header, |base| WalHeader { base, is_begun: true, ..header }))
+    }
+
+    /// The position of the file's first byte by its first frame. What lies behind that is no help:
+    /// a value may be a log.
+    fn base_by_mark(&self, file: &[u8]) -> Option<Lsn> {
+        let rest = file.get(WAL_HEADER_BYTES..)?;
+        let (head, _) = read_head(rest.get(CHECKSUM_BYTES..)?)?;
+        let base = Lsn::from_raw(head.lsn.to_raw().checked_sub(WAL_HEADER_BYTES as u64)?);
+        let header = WalHeader { base, ..*self };
+        read_frame(&header, rest, WAL_HEADER_BYTES).is_ok().then_some(base)
     }
 }
 
@@ -231,7 +254,7 @@ pub fn tail_frames(database: DatabaseId, epoch: Epoch, tail: &[u8]) -> Option<Ta
     let (first, _) = read_head(tail.get(CHECKSUM_BYTES..)?)?;
     let (generation, base) = (GenerationId::ZERO, first.lsn);
     // A file that begins where the first frame says that it belongs.
-    let header = WalHeader { database, generation, epoch, base, durable: base };
+    let header = WalHeader { database, generation, epoch, base, durable: base, is_begun: true };
     let (mut end, mut durable) = (0, Lsn::ZERO);
     while let Some(rest) = tail.get(end..)
         && let Ok(frame) = read_frame(&header, rest, end)
@@ -327,7 +350,8 @@ mod tests {
         generation: GenerationId::from_raw(3),
         epoch: Epoch::from_raw(5),
         base: Lsn::from_raw(10_000),
-        durable: Lsn::from_raw(9_000),
+        durable: Lsn::ZERO,
+        is_begun: true,
     };
 
     /// Appends a frame to a file; its durable position is its own.
@@ -381,11 +405,36 @@ mod tests {
 
     #[test]
     fn a_header_whose_numbers_leave_no_next_one_is_refused() {
-        let end = Lsn::from_raw(COUNTER_END);
-        let beyond = WalHeader { base: end, durable: end, ..HEADER };
-        assert!(WalHeader::decode(&beyond.encode()).is_err());
+        let generation = WalHeader { generation: GenerationId::from_raw(COUNTER_END), ..HEADER };
+        assert_eq!(WalHeader::decode(&generation.encode()).unwrap_err().rule, COUNTER_RULE);
         let epoch = WalHeader { epoch: Epoch::from_raw(u64::MAX), ..HEADER };
         assert_eq!(WalHeader::decode(&epoch.encode()).unwrap_err().rule, COUNTER_RULE);
+    }
+
+    #[test]
+    fn the_first_frame_tells_where_a_file_goes_on() {
+        let file = file_of(&[b"one", b"two"]);
+        assert_eq!(WalHeader::decode(&file), Ok(HEADER));
+        let ahead = WalHeader { base: Lsn::ZERO, is_begun: false, ..HEADER };
+        let cut = |bytes: usize| WalHeader::decode(file.get(..bytes).unwrap());
+        assert_eq!(cut(WAL_HEADER_BYTES), Ok(ahead));
+        assert_eq!(cut(WAL_HEADER_BYTES + FRAME_HEADER_BYTES - 1), Ok(ahead));
+        let damaged = flipped(&file, (WAL_HEADER_BYTES + 9) * 8);
+        assert_eq!(WalHeader::decode(&damaged), Ok(ahead), "others do not");
+    }
+
+    #[test]
+    fn the_header_of_version_2_tells_where_a_file_goes_on() {
+        let mut fields = Vec::new();
+        fields.put_u64(WAL_MAGIC);
+        fields.put_u32(2);
+        fields.put_u32(0);
+        fields.extend_from_slice(&DATABASE.to_bytes());
+        [3, 5, 10_000, 9_000].into_iter().for_each(|field| fields.put_u64(field));
+        let mut bytes = checksum(WAL_HEADER_SEED, &fields).to_le_bytes().to_vec();
+        bytes.extend_from_slice(&fields);
+        let header = WalHeader { durable: Lsn::from_raw(9_000), ..HEADER };
+        assert_eq!(WalHeader::decode(&bytes), Ok(header));
     }
 
     #[test]
@@ -500,7 +549,8 @@ mod tests {
     #[test]
     fn headers_are_checked() {
         let bytes = HEADER.encode();
-        assert_eq!(WalHeader::decode(&bytes), Ok(HEADER));
+        let ahead = WalHeader { base: Lsn::ZERO, is_begun: false, ..HEADER };
+        assert_eq!(WalHeader::decode(&bytes), Ok(ahead));
         for bit in 0..WAL_HEADER_BYTES * 8 {
             assert!(WalHeader::decode(&flipped(&bytes, bit)).is_err(), "bit {bit}");
         }

@@ -95,13 +95,14 @@ impl Opening {
         log: &ReadLog,
         lock: Box<dyn StorageLock>,
     ) -> Engine {
+        let next_msn = self.views.visible().next();
         let start = LogStart {
             generation: log.last_generation.max(superblock.first_generation).next(),
             epoch: superblock.epoch,
             base: log.end,
+            next_msn,
             tail_bytes: 0,
         };
-        let next_msn = self.views.visible().next();
         Engine::new(Parts {
             log: Log::refusing(self.table.clone(), start),
             table: self.table,

@@ -18,8 +18,11 @@ use sapwood_serialize::{
 use super::tail::{TAIL_BYTES_MAX, tail_name};
 use super::{file_name, generation_of};
 
-/// Of a file that was created ahead.
+/// Of a file whose creation was cut off.
 const EMPTY: &str = "it is empty";
+
+/// Of a file that was made ahead and never used.
+const AHEAD: &str = "it was made ahead, and is not begun";
 
 /// One file of the log, as far as it is believed. Its bytes are read again for the replay, so that
 /// only one file is in memory at a time.
@@ -104,7 +107,9 @@ impl ReadFile {
     pub(crate) fn secure(&self, storage: &dyn Storage) -> Result<(), Fault> {
         let failed = |error| Fault::io("rewriting the header of", &self.name, error);
         let file = storage.open(&self.name).map_err(failed)?;
-        file.write_at(&self.header.encode(), 0).map_err(failed)?;
+        let mut header = [0; WAL_HEADER_BYTES];
+        file.read_at(&mut header, 0).map_err(failed)?;
+        file.write_at(&header, 0).map_err(failed)?;
         file.sync().map_err(failed)
     }
 
@@ -223,7 +228,7 @@ pub(crate) fn read_log_so_far(
         refused.get_or_insert(broken);
     }
     // What may be a torn end may as well be damage; a file that nobody has written to is neither.
-    let end = scan.stop.clone().filter(|stop| stop.rule != EMPTY);
+    let end = scan.stop.clone().filter(|stop| ![EMPTY, AHEAD].contains(&stop.rule));
     let loss = scan.loss().or(refused).or(end);
     let last_generation = superblock.first_generation;
     Ok((ReadLog { files: scan.files, end: scan.end, last_generation }, loss))
@@ -281,7 +286,7 @@ impl<'a> Scan<'a> {
         let bytes = read_whole(storage, &name)?;
         self.meet(generation);
         if bytes.iter().all(|byte| *byte == 0) {
-            // Created ahead and never used, or lost with everything behind it.
+            // Its creation was cut off, or it was lost with everything behind it.
             let empty = Corruption::new("log file", 0, EMPTY).within(&name, 0);
             self.headless = Some(empty.clone());
             self.stop(empty);
@@ -299,6 +304,15 @@ impl<'a> Scan<'a> {
             }
         };
         self.check_header(&header, generation, &name, &bytes)?;
+        if !header.is_begun {
+            let is_used = bytes.iter().skip(WAL_HEADER_BYTES).any(|byte| *byte != 0);
+            // Nobody knows where it goes on. If it is here, its frames may know
+            // that it was durable.
+            self.learn(&self.supposed(generation), &bytes, WAL_HEADER_BYTES);
+            let rule = if is_used { "its first frame cannot be read" } else { AHEAD };
+            self.stop(Corruption::new("log file", 0, rule).within(&name, 0));
+            return Ok(());
+        }
         if header.epoch == self.superblock.epoch {
             self.known = self.known.max(header.durable);
         }
@@ -341,8 +355,7 @@ impl<'a> Scan<'a> {
         if header.generation != generation {
             return broken("its name is not its generation's");
         }
-        let has_frames = matches!(decode_frame(header, bytes, WAL_HEADER_BYTES), Ok(Some(_)));
-        if header.epoch > self.superblock.epoch && has_frames {
+        if header.epoch > self.superblock.epoch && has_groups(header, bytes) {
             return broken("the superblock is older than the log; a checkpoint was lost");
         }
         Ok(())
@@ -351,7 +364,8 @@ impl<'a> Scan<'a> {
     /// The header of a file that goes on where the log has ended so far.
     fn supposed(&self, generation: GenerationId) -> WalHeader {
         let Superblock { database, epoch, .. } = *self.superblock;
-        WalHeader { database, generation, epoch, base: self.end, durable: Lsn::ZERO }
+        let (base, durable) = (self.end, Lsn::ZERO);
+        WalHeader { database, generation, epoch, base, durable, is_begun: true }
     }
 
     /// Whether the file goes on where the log has ended so far.
@@ -425,6 +439,18 @@ impl<'a> Scan<'a> {
         let ended = Corruption::new("log", last.end as u64, "it ends before what was durable");
         Some(self.stop.clone().unwrap_or(ended.within(&last.name, 0)))
     }
+}
+
+/// Whether a group is in the file. A mark stands at its front before anybody has written.
+fn has_groups(header: &WalHeader, bytes: &[u8]) -> bool {
+    let mut offset = WAL_HEADER_BYTES;
+    while let Ok(Some(frame)) = decode_frame(header, bytes, offset) {
+        if frame.head.kind == FrameKind::Group {
+            return true;
+        }
+        offset = frame.next;
+    }
+    false
 }
 
 /// Puts frames where they belong in the bytes of a file.

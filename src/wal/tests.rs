@@ -47,25 +47,38 @@ fn superblock() -> Superblock {
     }
 }
 
-fn frame(file: &mut Vec<u8>, base: Lsn, durable: Lsn) -> usize {
+fn header(generation: GenerationId) -> WalHeader {
+    let (base, durable) = (Lsn::ZERO, Lsn::ZERO);
+    WalHeader { database: DATABASE, generation, epoch: EPOCH, base, durable, is_begun: true }
+}
+
+fn frame(file: &mut Vec<u8>, kind: FrameKind, base: Lsn, durable: Lsn) -> usize {
     let start = file.len();
     let (lsn, first_msn) = (base.plus(start as u64), Msn::from_raw(1));
-    let head = FrameHead { kind: FrameKind::Group, lsn, epoch: EPOCH, durable, first_msn };
+    let head = FrameHead { kind, lsn, epoch: EPOCH, durable, first_msn };
     begin_frame(file);
-    file.extend_from_slice(b"payload");
+    let payload: &[u8] = if kind == FrameKind::Group { b"payload" } else { &[] };
+    file.extend_from_slice(payload);
     finish_frame(DATABASE, &head, file, start);
     start
 }
 
-/// What frames and headers say of what is durable.
+/// Has a file go on at `base`, as its mark says; that knows nothing durable.
+fn begin_at(file: &mut [u8], base: Lsn) {
+    let mut begun = vec![0; WAL_HEADER_BYTES];
+    frame(&mut begun, FrameKind::Mark, base, Lsn::ZERO);
+    file[WAL_HEADER_BYTES..begun.len()].copy_from_slice(&begun[WAL_HEADER_BYTES..]);
+}
+
+/// What frames say of what is durable.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Telling {
     /// All before it was.
     All,
     /// Nothing is told.
     Nothing,
-    /// Headers tell, frames do not.
-    Headers,
+    /// The marks at the front of files tell, other frames do not.
+    Marks,
 }
 
 impl Written {
@@ -75,11 +88,11 @@ impl Written {
         for generation in 1..=3 {
             let durable = told(telling != Telling::Nothing, base);
             let generation = GenerationId::from_raw(generation);
-            let header = WalHeader { database: DATABASE, generation, epoch: EPOCH, base, durable };
-            let mut file = header.encode();
+            let mut file = header(generation).encode();
+            frame(&mut file, FrameKind::Mark, base, durable);
             let mut append = || {
                 let lsn = base.plus(file.len() as u64);
-                frame(&mut file, base, told(telling == Telling::All, lsn))
+                frame(&mut file, FrameKind::Group, base, told(telling == Telling::All, lsn))
             };
             frames.push([append(), append()]);
             base = base.plus(file.len() as u64);
@@ -172,12 +185,12 @@ fn a_bad_frame_is_a_torn_end_unless_somebody_knew_it_durable() {
     assert_eq!(harmed(Telling::Nothing, 3, 0), Ok(3), "torn");
     assert_eq!(harmed(Telling::All, 3, 1), Ok(3), "nobody knew the last one durable");
     assert_eq!(harmed(Telling::All, 3, 0), Err("its checksum differs"), "the next frame knew");
-    assert_eq!(harmed(Telling::Headers, 2, 1), Err("its checksum differs"), "the next file knew");
+    assert_eq!(harmed(Telling::Marks, 2, 1), Err("its checksum differs"), "the next file knew");
     assert_eq!(harmed(Telling::All, 2, 1), Err("its checksum differs"), "a later file knew");
     assert_eq!(harmed(Telling::Nothing, 1, 0), Ok(1), "what is behind a tear is not believed");
 }
 
-/// A header that knows nothing leaves it to the frames of the file behind the bad place.
+/// A mark that knows nothing leaves it to the frames of the file behind the bad place.
 #[test]
 fn a_later_file_alone_may_know_what_was_durable() {
     let harmed = |telling, harm: fn(&mut [u8])| {
@@ -185,8 +198,8 @@ fn a_later_file_alone_may_know_what_was_durable() {
         let at = written.frames[0][1];
         written.put(1, |file| harm(&mut file[at..]));
         written.put(2, |file| {
-            let header = WalHeader { durable: Lsn::ZERO, ..WalHeader::decode(file).unwrap() };
-            file[..WAL_HEADER_BYTES].copy_from_slice(&header.encode());
+            let base = WalHeader::decode(file).unwrap().base;
+            begin_at(file, base);
         });
         written.remove(3);
         written.outcome()
@@ -227,7 +240,34 @@ fn strange_files_are_refused() {
     assert_eq!(renamed, Err("its name is not its generation's"));
     // Its frames are of the epoch of before, so that nothing in it is readable.
     assert_eq!(with_header(|header| header.epoch = EPOCH.next()), Ok(1));
-    assert_eq!(with_header(|header| header.base = Lsn::from_raw(8)), Ok(1), "it goes on elsewhere");
+    let elsewhere = Written::new(Telling::Nothing);
+    elsewhere.put(2, |file| begin_at(file, Lsn::from_raw(8)));
+    assert_eq!(elsewhere.outcome(), Ok(1), "it goes on elsewhere");
+}
+
+/// A power cut that loses all that was written to a file leaves it as it was made.
+#[test]
+fn a_file_without_its_mark_is_where_the_log_ends() {
+    for (telling, outcome) in [
+        (Telling::Nothing, Ok(1)),
+        (Telling::Marks, Err("it was made ahead, and is not begun")),
+        (Telling::All, Err("it was made ahead, and is not begun")),
+    ] {
+        let written = Written::new(telling);
+        written.put(2, |file| file.truncate(WAL_HEADER_BYTES));
+        assert_eq!(written.outcome(), outcome);
+    }
+    let written = Written::new(Telling::Nothing);
+    written.put(1, |file| file[WAL_HEADER_BYTES..].fill(0));
+    assert!(written.outcome().is_err(), "the superblock says that the log begins there");
+    // The mark alone is torn: what comes behind it is not believed either.
+    let torn = |telling| {
+        let written = Written::new(telling);
+        written.put(2, |file| file[WAL_HEADER_BYTES + 20] ^= 1);
+        written.outcome()
+    };
+    assert_eq!(torn(Telling::Nothing), Ok(1));
+    assert_eq!(torn(Telling::All), Err("its first frame cannot be read"), "the next frame knew");
 }
 
 #[test]
@@ -267,7 +307,13 @@ fn begun_on(storage: Arc<dyn Storage>) -> (Arc<Cachetable>, Log) {
     let table = Cachetable::new(storage, file, database, Budget { total: 1 << 26 }, None, opened);
     let table = Arc::new(table);
     let (generation, base) = (GenerationId::from_raw(1), Lsn::from_raw(800));
-    let start = LogStart { generation, epoch: EPOCH, base, tail_bytes: TAIL_BYTES };
+    let start = LogStart {
+        generation,
+        epoch: EPOCH,
+        base,
+        next_msn: Msn::from_raw(1),
+        tail_bytes: TAIL_BYTES,
+    };
     let log = Log::create(table.clone(), start).unwrap();
     (table, log)
 }
@@ -297,11 +343,73 @@ fn a_mark_is_wanted_once_for_what_was_synced() {
     assert!(!log.wants_mark(), "it is told");
 }
 
+/// Twenty log files that a checkpoint was about to remove were synced, one after the other: two
+/// seconds in which nobody's commit became durable.
+#[test]
+fn what_a_checkpoint_makes_superfluous_is_not_synced() {
+    let (table, log) = begun();
+    append(&log, FrameKind::Group);
+    (0..3).for_each(|_| log.seal(Msn::from_raw(1)).unwrap());
+    let end = append(&log, FrameKind::Group);
+    let (syncs, durable) = (log.syncs.get(), log.durable());
+    let last = GenerationId::from_raw(4);
+    assert_eq!(log.sync_from(last).unwrap(), end);
+    assert_eq!(log.syncs.get(), syncs + 1, "the last file alone");
+    assert_eq!(log.durable(), durable, "what is before it may still be lost");
+    log.trim(last, end).unwrap();
+    assert_eq!(log.durable(), end);
+    log.sync_to(end).unwrap();
+    assert_eq!(log.syncs.get(), syncs + 1);
+    let names = table.storage().list().unwrap();
+    assert!(names.iter().filter_map(|name| generation_of(name)).all(|one| one >= last));
+}
+
+/// As when the disk is full in the middle of it.
+#[test]
+fn a_checkpoint_that_is_abandoned_leaves_older_files_to_be_synced() {
+    let (_, log) = begun();
+    append(&log, FrameKind::Group);
+    (0..3).for_each(|_| log.seal(Msn::from_raw(1)).unwrap());
+    append(&log, FrameKind::Group);
+    log.sync_from(GenerationId::from_raw(3)).unwrap();
+    let end = append(&log, FrameKind::Group);
+    let syncs = log.syncs.get();
+    log.sync_to(end).unwrap();
+    assert_eq!(log.syncs.get(), syncs + 3, "two older ones, and the active one");
+    assert_eq!(log.durable(), end);
+}
+
+#[test]
+fn files_are_made_ahead_for_as_many_seals_as_there_were() {
+    let (table, log) = begun();
+    let files = || {
+        let names = table.storage().list().unwrap();
+        names.iter().filter_map(|name| Some(generation_of(name)?.to_raw())).max().unwrap()
+    };
+    assert!(log.has_next() && !log.lacks_files(), "one is there from the beginning");
+    assert_eq!(files(), 2);
+    log.seal(Msn::from_raw(1)).unwrap();
+    assert!(!log.has_next() && log.lacks_files());
+    while log.lacks_files() {
+        log.prepare_next().unwrap();
+    }
+    assert_eq!(files(), 4, "two");
+    for _ in 0..20 {
+        log.seal(Msn::from_raw(1)).unwrap();
+    }
+    while log.lacks_files() {
+        log.prepare_next().unwrap();
+    }
+    assert_eq!(files(), 22 + 8);
+    log.remove().unwrap();
+    assert!(table.storage().list().unwrap().iter().all(|name| generation_of(name).is_none()));
+}
+
 #[test]
 fn sealed_files_are_synced_once_and_trimmed() {
     let (table, log) = begun();
     append(&log, FrameKind::Group);
-    log.seal().unwrap();
+    log.seal(Msn::from_raw(1)).unwrap();
     let end = append(&log, FrameKind::Group);
     let syncs = log.syncs.get();
     log.sync_to(end).unwrap();
@@ -309,7 +417,7 @@ fn sealed_files_are_synced_once_and_trimmed() {
     let end = append(&log, FrameKind::Group);
     log.sync_to(end).unwrap();
     assert_eq!(log.syncs.get(), syncs + 3, "the sealed one is durable already");
-    log.trim(GenerationId::from_raw(2)).unwrap();
+    log.trim(GenerationId::from_raw(2), Lsn::ZERO).unwrap();
     let names = table.storage().list().unwrap();
     let kept: Vec<u64> =
         names.iter().filter_map(|name| Some(generation_of(name)?.to_raw())).collect();
@@ -368,8 +476,10 @@ impl Tailed {
     }
 }
 
-/// Behind the header and two frames.
-const IN_FILE: u64 = 800 + 72 + 2 * 96;
+/// A header and a mark.
+const FRONT: u64 = 72 + 48;
+/// Behind the front and two frames.
+const IN_FILE: u64 = 800 + FRONT + 2 * 96;
 
 #[test]
 fn a_killed_process_leaves_its_last_frames_in_the_tail() {
@@ -404,13 +514,13 @@ fn a_sync_covers_what_is_in_the_tail() {
 #[test]
 fn a_seal_leaves_nothing_in_the_tail() {
     let tailed = Tailed::new(4);
-    tailed.log.seal().unwrap();
+    tailed.log.seal(Msn::from_raw(1)).unwrap();
     assert_eq!(tailed.end_without_tail(), tailed.log.end().to_raw());
     // The frames of the next file do not go on where the sealed one ends.
     (0..5).for_each(|_| tailed.group());
     let log = tailed.read_after(|_| {}).unwrap();
     assert_eq!((log.files.len(), log.end), (2, tailed.log.end()));
-    assert_eq!(log.files[0].bytes(), 72 + 6 * 96);
+    assert_eq!(log.files[0].bytes(), FRONT + 6 * 96);
 }
 
 #[test]
@@ -432,7 +542,7 @@ fn a_tail_that_cannot_be_written_is_done_without() {
     (0..3).for_each(|_| tailed.group());
     assert_eq!(tailed.end_without_tail(), tailed.log.end().to_raw());
     // The next file has one again.
-    tailed.log.seal().unwrap();
+    tailed.log.seal(Msn::from_raw(1)).unwrap();
     (0..5).for_each(|_| tailed.group());
     assert!(tailed.end_without_tail() < tailed.log.end().to_raw());
     assert_eq!(tailed.end_after(|_| {}), tailed.log.end().to_raw());
@@ -443,8 +553,8 @@ fn a_tail_that_does_not_go_on_where_the_file_ends_is_not_believed() {
     let tailed = Tailed::new(4);
     let name = file_name(GenerationId::from_raw(1));
     // Nothing was durable, so a bad frame is where the log ends.
-    let end = tailed.end_after(|disk| disk.flip(&name, 72 + 96 + 50, 1));
-    assert_eq!(end, 800 + 72 + 96);
+    let end = tailed.end_after(|disk| disk.flip(&name, FRONT + 96 + 50, 1));
+    assert_eq!(end, 800 + FRONT + 96);
     for offset in [3, 20, 50, 90] {
         let end = tailed.end_after(|disk| disk.flip(&tail_name(EPOCH), 96 + offset, 1));
         assert_eq!(end, IN_FILE + 96);
@@ -460,7 +570,7 @@ fn a_frame_in_the_tail_knows_what_was_durable() {
     tailed.log.sync_to(tailed.log.end()).unwrap();
     tailed.group();
     let name = file_name(GenerationId::from_raw(1));
-    let broken = tailed.read_after(|disk| disk.flip(&name, 72 + 3 * 96 + 50, 1)).err();
+    let broken = tailed.read_after(|disk| disk.flip(&name, FRONT + 3 * 96 + 50, 1)).err();
     assert!(matches!(broken, Some(Fault::Corrupt(_))), "a synced frame is missing: {broken:?}");
 }
 

@@ -4,9 +4,9 @@
 //! of them syncs for all. A sync covers every unsynced file, oldest first, so that what is durable
 //! is always a prefix of the log.
 //!
-//! The next file exists, with its name durable, before the active one is sealed, so that a seal
-//! needs no sync. It is made only when the active one's name and header are durable: of two files
-//! of a log, the older one can always be read, or was lost by the disk.
+//! The next files are made ahead, each with a durable name and a durable header before the one
+//! behind it: of two files of a log, the older one can always be read, or was lost by the disk. So
+//! a seal needs no sync: it begins the next file with a mark, which says where in the log that is.
 //!
 //! What a commit hands to the system goes through the log's tail, see there; what a sync covers has
 //! been written to a file.
@@ -22,15 +22,20 @@ use sapwood_cachetable::sync::atomic::{AtomicU64, Ordering};
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Fault, StepPoint, is_full};
 use sapwood_serialize::{
-    Epoch, FrameHead, FrameKind, GenerationId, Lsn, Msn, StorageFile, WAL_HEADER_BYTES, WalHeader,
-    finish_frame,
+    Epoch, FRAME_HEADER_BYTES, FrameHead, FrameKind, GenerationId, Lsn, Msn, StorageFile,
+    WAL_HEADER_BYTES, WalHeader, begin_frame, finish_frame,
 };
 
 use super::file_name;
 use super::tail::{Tail, is_tail, tail_name};
 
+/// No more files are made ahead. A sync may take seconds beside that of a checkpoint, and a
+/// memtable may be full in a tenth of one.
+const READY_MAX: usize = 8;
+
 /// One file of the log.
 struct LogFile {
+    generation: GenerationId,
     name: String,
     file: Arc<dyn StorageFile>,
 }
@@ -42,9 +47,19 @@ struct Append {
     /// Where the next frame goes; the last ones may still be in the tail.
     written: u64,
     allocated: u64,
-    next: Option<Arc<LogFile>>,
+    /// Files that were made ahead, oldest first.
+    ready: VecDeque<Ready>,
+    /// Files that were sealed.
+    seals: usize,
     /// The durable position that the last frame told.
     told: Lsn,
+}
+
+/// A file that was made ahead.
+#[derive(Clone)]
+struct Ready {
+    file: Arc<LogFile>,
+    allocated: u64,
 }
 
 struct Syncing {
@@ -60,7 +75,7 @@ pub(crate) struct Log {
     append: Mutex<Append>,
     /// Frames on their way into the active file.
     tail: Mutex<Tail>,
-    /// Held while the next file is being created; by a background step or by the leader.
+    /// Held while a file is being made ahead; by a background step or by the leader.
     preparing: Mutex<()>,
     syncing: Mutex<Syncing>,
     synced: Condvar,
@@ -76,48 +91,53 @@ pub(crate) struct LogStart {
     pub(crate) generation: GenerationId,
     pub(crate) epoch: Epoch,
     pub(crate) base: Lsn,
+    /// Of its first message.
+    pub(crate) next_msn: Msn,
     /// How large its tail is at most, in bytes.
     pub(crate) tail_bytes: u64,
 }
 
 impl Log {
-    /// Starts a log: its first file with a durable header, and the next one, both names durable.
+    /// Starts a log: its first file with a durable header, and one made ahead.
     pub(crate) fn create(table: Arc<Cachetable>, start: LogStart) -> Result<Log, Fault> {
         let active = create(&table, start.generation)?;
         sync_names(&table)?;
-        let log = Log::on(table, start, active.clone(), None);
-        // The superblock that follows says that this file exists, so it must.
+        let log = Log::on(table, start, active.clone(), VecDeque::new());
         let header = log.append.lock().header;
         let allocated = log.write_header(&active, &header)?;
-        log.begin(active, header, allocated);
+        log.begin(Ready { file: active.clone(), allocated }, header, start.next_msn)?;
+        // The superblock that follows says that the log goes on here, so it must.
+        log.sync_file(&active)?;
         log.prepare_next()?;
         Ok(log)
     }
 
     /// A log without files, for a database that is poisoned from the start and takes no writes.
     pub(crate) fn refusing(table: Arc<Cachetable>, start: LogStart) -> Log {
-        let file = Arc::new(LogFile { name: file_name(start.generation), file: Arc::new(NoFile) });
-        Log::on(table, start, file.clone(), Some(file))
+        let generation = start.generation;
+        let file = LogFile { generation, name: file_name(generation), file: Arc::new(NoFile) };
+        let file = Arc::new(file);
+        let ready = VecDeque::from([Ready { file: file.clone(), allocated: 0 }]);
+        Log::on(table, start, file, ready)
     }
 
     fn on(
         table: Arc<Cachetable>,
         start: LogStart,
         active: Arc<LogFile>,
-        next: Option<Arc<LogFile>>,
+        ready: VecDeque<Ready>,
     ) -> Log {
         let syncing = Syncing { unsynced: VecDeque::from([active.clone()]), is_running: false };
-        let LogStart { generation, epoch, base, tail_bytes } = start;
-        let header =
-            WalHeader { database: table.database(), generation, epoch, base, durable: base };
+        let LogStart { generation, epoch, base, tail_bytes, .. } = start;
+        let database = table.database();
+        let header = WalHeader { database, generation, epoch, base, durable: base, is_begun: true };
+        let (written, allocated, seals, told) = (0, 0, 0, base);
+        let append = Append { active, header, written, allocated, ready, seals, told };
         Log {
             table,
             epoch,
             tail: Mutex::new(Rank::Claims, Tail::of(tail_bytes)),
-            append: Mutex::new(
-                Rank::WalBuffer,
-                Append { active, header, written: 0, allocated: 0, next, told: base },
-            ),
+            append: Mutex::new(Rank::WalBuffer, append),
             preparing: Mutex::new(Rank::Claims, ()),
             syncing: Mutex::new(Rank::JobQueue, syncing),
             synced: Condvar::new(),
@@ -128,13 +148,23 @@ impl Log {
         }
     }
 
-    /// From now on frames go into this file, which has its header. At once: a sync beside it takes
-    /// the end of the log from here.
-    fn begin(&self, active: Arc<LogFile>, header: WalHeader, allocated: u64) {
+    /// From now on frames go into this file, whose header it has already, behind a mark. At once: a
+    /// sync beside it takes the end of the log from here.
+    fn begin(&self, next: Ready, header: WalHeader, next_msn: Msn) -> Result<(), Fault> {
+        let WalHeader { base, epoch, durable, .. } = header;
+        let lsn = base.plus(WAL_HEADER_BYTES as u64);
+        let mark = FrameHead { kind: FrameKind::Mark, lsn, epoch, durable, first_msn: next_msn };
+        let mut frame = Vec::new();
+        begin_frame(&mut frame);
+        finish_frame(self.table.database(), &mark, &mut frame, 0);
+        self.write(&next.file, &frame, WAL_HEADER_BYTES as u64)?;
+        self.bytes_written.add(frame.len() as u64);
         let mut append = self.append.lock();
-        (append.active, append.header, append.next) = (active, header, None);
-        (append.written, append.allocated) = (WAL_HEADER_BYTES as u64, allocated);
-        self.end.store(append.header.base.plus(append.written).to_raw(), Ordering::Release);
+        append.written = (WAL_HEADER_BYTES + frame.len()) as u64;
+        (append.active, append.header, append.allocated) = (next.file, header, next.allocated);
+        append.told = durable;
+        self.end.store(base.plus(append.written).to_raw(), Ordering::Release);
+        Ok(())
     }
 
     /// The position behind the last frame.
@@ -152,9 +182,10 @@ impl Log {
         self.epoch
     }
 
-    /// Writes the header of a file; returns how long the file now is.
+    /// Writes the header of a file, with room for a mark; returns how long the file now is.
     fn write_header(&self, file: &LogFile, header: &WalHeader) -> Result<u64, Fault> {
-        let allocated = self.grow(file, 0, WAL_HEADER_BYTES as u64)?;
+        let least = WAL_HEADER_BYTES + FRAME_HEADER_BYTES;
+        let allocated = self.grow(file, 0, least as u64)?;
         self.write(file, &header.encode(), 0)?;
         self.bytes_written.add(WAL_HEADER_BYTES as u64);
         Ok(allocated)
@@ -273,49 +304,59 @@ impl Log {
         self.durable() == self.end() && told < self.durable()
     }
 
-    /// Continues in the next file. The leader alone calls it. On a full disk nothing has changed.
-    pub(crate) fn seal(&self) -> Result<(), Fault> {
-        self.prepare_next()?;
+    /// Continues in the next file, with messages from `next_msn` on. The leader alone calls it. On
+    /// a full disk nothing has changed.
+    pub(crate) fn seal(&self, next_msn: Msn) -> Result<(), Fault> {
+        if !self.has_next() {
+            self.prepare_next()?;
+        }
         let base = self.write_out()?;
         let durable = self.durable().min(base);
         let (next, before) = {
             let append = self.append.lock();
-            (append.next.clone().expect("it was prepared"), append.header)
+            (append.ready.front().cloned().expect("it was prepared"), append.header)
         };
-        let header = WalHeader { generation: before.generation.next(), base, durable, ..before };
-        let allocated = self.write_header(&next, &header)?;
-        self.syncing.lock().unsynced.push_back(next.clone());
+        let header = WalHeader { generation: next.file.generation, base, durable, ..before };
+        self.syncing.lock().unsynced.push_back(next.file.clone());
         self.tail.lock().restart();
-        self.begin(next, header, allocated);
+        self.begin(next, header, next_msn)?;
+        let mut append = self.append.lock();
+        append.ready.pop_front();
+        append.seals += 1;
         Ok(())
     }
 
-    /// Creates the file after the active one, if it is not there yet.
+    /// Makes one more file ahead, if there are not enough.
     pub(crate) fn prepare_next(&self) -> Result<(), Fault> {
         let one_at_a_time = self.preparing.lock();
-        let (active, generation, header_end) = {
+        let (newest, header) = {
             let append = self.append.lock();
-            if append.next.is_some() {
-                return Ok(());
-            }
-            let header_end = append.header.base.plus(WAL_HEADER_BYTES as u64);
-            (append.active.clone(), append.header.generation.next(), header_end)
+            let newest = append.ready.back().map_or(&append.active, |ready| &ready.file);
+            (newest.generation, append.header)
         };
-        if let Some(_running) = self.begin_sync(header_end)? {
-            // This file alone: what older ones have is for those to sync who wait for it.
-            self.sync_file(&active)?;
+        if !self.lacks_files() {
+            return Ok(());
         }
-        let next = create(&self.table, generation)?;
+        let file = create(&self.table, newest.next())?;
+        let header = WalHeader { generation: file.generation, ..header };
+        let allocated = self.write_header(&file, &header)?;
+        self.sync_file(&file)?;
         sync_names(&self.table)?;
-        self.append.lock().next = Some(next);
+        self.append.lock().ready.push_back(Ready { file, allocated });
         drop(one_at_a_time);
         self.table.steps().pass(StepPoint::LogNextCreated);
         Ok(())
     }
 
-    /// Whether the next file is still to be created.
-    pub(crate) fn lacks_next(&self) -> bool {
-        self.append.lock().next.is_none()
+    /// Whether a seal would find a file.
+    pub(crate) fn has_next(&self) -> bool {
+        !self.append.lock().ready.is_empty()
+    }
+
+    /// Whether more files should be made ahead: one, and one more after each seal.
+    pub(crate) fn lacks_files(&self) -> bool {
+        let append = self.append.lock();
+        append.ready.len() < (1 + append.seals).min(READY_MAX)
     }
 
     /// Returns when nobody else syncs: the system tells one sync of a failure and the next one of a
@@ -339,18 +380,33 @@ impl Log {
     /// Returns when everything before `position` is durable.
     pub(crate) fn sync_to(&self, position: Lsn) -> Result<(), Fault> {
         let Some(_running) = self.begin_sync(position)? else { return Ok(()) };
+        self.sync_files(GenerationId::ZERO).map(|_| ())
+    }
+
+    /// Makes durable what files of generations from `first` on say, for a checkpoint that has what
+    /// the older ones say; returns up to where. The older ones need not be written to the disk any
+    /// more: only [`Log::trim`], after the checkpoint, lets others rely on it.
+    pub(crate) fn sync_from(&self, first: GenerationId) -> Result<Lsn, Fault> {
+        let Some(_running) = self.begin_sync(self.end())? else { return Ok(self.durable()) };
+        self.sync_files(first)
+    }
+
+    /// Syncs the files of generations from `first` on; returns up to where they are durable.
+    fn sync_files(&self, first: GenerationId) -> Result<Lsn, Fault> {
         let end = self.write_out()?;
-        let files: Vec<Arc<LogFile>> = self.syncing.lock().unsynced.iter().cloned().collect();
-        let result = files.iter().try_for_each(|file| self.sync_file(file));
-        if result.is_ok() {
-            let mut syncing = self.syncing.lock();
+        let unsynced = self.syncing.lock().unsynced.clone();
+        let (files, older): (Vec<_>, Vec<_>) =
+            unsynced.into_iter().partition(|file| file.generation >= first);
+        files.iter().try_for_each(|file| self.sync_file(file))?;
+        let mut syncing = self.syncing.lock();
+        // The last one that was synced may be the active one, which stays.
+        let sealed = files.split_last().map_or(&[][..], |(_, sealed)| sealed);
+        let is_sealed = |file: &Arc<LogFile>| sealed.iter().any(|one| Arc::ptr_eq(one, file));
+        syncing.unsynced.retain(|file| !is_sealed(file));
+        if older.is_empty() {
             self.durable.fetch_max(end.to_raw(), Ordering::AcqRel);
-            // The last one that was synced may be the active one, which stays.
-            let sealed = files.split_last().map_or(&[][..], |(_, sealed)| sealed);
-            let is_sealed = |file: &Arc<LogFile>| sealed.iter().any(|one| Arc::ptr_eq(one, file));
-            syncing.unsynced.retain(|file| !is_sealed(file));
         }
-        result
+        Ok(end)
     }
 
     fn sync_file(&self, file: &LogFile) -> Result<(), Fault> {
@@ -358,12 +414,21 @@ impl Log {
         file.file.sync().map_err(|error| self.failed("syncing", &file.name, error))
     }
 
-    /// Removes the files of generations before `first`; they are wholly in a checkpoint.
-    pub(crate) fn trim(&self, first: GenerationId) -> Result<(), Fault> {
-        self.syncing.lock().unsynced.retain(|file| {
-            super::generation_of(&file.name).is_none_or(|generation| generation >= first)
-        });
+    /// Removes the files of generations before `first`: they are wholly in a checkpoint, which
+    /// knows that the others are durable up to `durable`.
+    pub(crate) fn trim(&self, first: GenerationId, durable: Lsn) -> Result<(), Fault> {
+        self.syncing.lock().unsynced.retain(|file| file.generation >= first);
+        self.durable.fetch_max(durable.to_raw(), Ordering::AcqRel);
         remove_before(&self.table, first)
+    }
+
+    /// Removes all files: a checkpoint has everything.
+    pub(crate) fn remove(&self) -> Result<(), Fault> {
+        let newest = {
+            let append = self.append.lock();
+            append.ready.back().map_or(&append.active, |ready| &ready.file).generation
+        };
+        self.trim(newest.next(), self.end())
     }
 }
 
@@ -458,7 +523,7 @@ pub(crate) fn remove_after(table: &Cachetable, last: GenerationId) -> Result<(),
 fn create(table: &Cachetable, generation: GenerationId) -> Result<Arc<LogFile>, Fault> {
     let name = file_name(generation);
     match table.storage().create(&name) {
-        Ok(file) => Ok(Arc::new(LogFile { name, file })),
+        Ok(file) => Ok(Arc::new(LogFile { generation, name, file })),
         Err(error) if is_full(&error) => Err(Fault::DiskFull { bytes: 4096 }),
         Err(error) => Err(Fault::io("creating", &name, error)),
     }

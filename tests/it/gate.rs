@@ -40,11 +40,15 @@ impl Gate {
         self.hints.load(Ordering::Relaxed)
     }
 
-    /// Lets no sync of a log file come back from now on, or all of them.
-    pub fn hold_log_syncs(&self, held: bool) {
-        let (is_held, changed) = &*self.held;
-        *is_held.lock().unwrap() = held;
-        changed.notify_all();
+    /// Lets no sync of a log file come back from now on.
+    pub fn hold_log_syncs(&self) {
+        *self.held.0.lock().unwrap() = true;
+    }
+
+    /// Lets all of them come back.
+    pub fn release_log_syncs(&self) {
+        *self.held.0.lock().unwrap() = false;
+        self.held.1.notify_all();
     }
 
     fn wait_while_held(&self) {
