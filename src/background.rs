@@ -1,6 +1,6 @@
 //! The background threads: flushers that loop over the engine's steps, a cleaner for idle times,
-//! one for checkpoints, and one that waits for the file system so that writers need not: it syncs
-//! the log within the time that commits asked for, and makes log files and space ahead.
+//! one for checkpoints, one that waits for the file system so that writers need not, and one that
+//! syncs the log for commits that asked for it within a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,10 +37,11 @@ impl Threads {
     pub(crate) fn start(engine: &Arc<Engine>, flushers: usize) -> Result<Threads> {
         let flushers = flushers.min(engine.table.budget().jobs());
         let cleaners = usize::from(engine.idle.share > 0);
-        let crews: [(&str, usize, Arc<dyn Work>); 4] = [
+        let crews: [(&str, usize, Arc<dyn Work>); 5] = [
             ("sapwood-flush", flushers, Arc::new(Flusher(engine.clone()))),
             ("sapwood-clean", cleaners, Arc::new(Sweeper::new(engine.clone()))),
             ("sapwood-checkpoint", 1, Arc::new(Checkpointer(engine.clone()))),
+            ("sapwood-ahead", 1, Arc::new(Preparer(engine.clone()))),
             ("sapwood-sync", 1, Arc::new(Syncer(engine.clone()))),
         ];
         let mut threads = Threads { crews: Vec::new() };
@@ -166,17 +167,30 @@ impl Work for Checkpointer {
     }
 }
 
-/// Syncs the log when a commit's time has come, and has the next log file and space ready before
-/// a writer needs them.
+/// Has log files and space ready before a writer needs them.
+struct Preparer(Arc<Engine>);
+
+impl Work for Preparer {
+    fn work(&self) -> Next {
+        match self.0.prepare_ahead() {
+            Ok(Outcome::Done) => Next::Again,
+            // A failure poisons the database, which tells the writers.
+            Ok(Outcome::Nothing | Outcome::Busy) | Err(_) => Next::Wait(IDLE),
+        }
+    }
+
+    fn panicked(&self, message: String) {
+        self.0.set_panicked(&message);
+    }
+}
+
+/// Syncs the log when a commit's time has come.
 struct Syncer(Arc<Engine>);
 
 impl Work for Syncer {
     fn work(&self) -> Next {
         // A failed sync poisons the database, which tells the writers.
         let _ = self.0.sync_if_due();
-        if let Err(fault) = self.0.prepare_ahead() {
-            self.0.set_met(Some(fault));
-        }
         Next::Wait(self.0.time_to_sync().unwrap_or(IDLE).min(IDLE))
     }
 
@@ -187,7 +201,31 @@ impl Work for Syncer {
 
 #[cfg(test)]
 mod tests {
+    use sapwood_cachetable::storage::MemoryStorage;
+    use sapwood_serialize::Storage;
+
     use super::*;
+    use crate::config::{Background, Config};
+
+    /// The folder may be another one's by then, who has a log in it.
+    #[test]
+    fn nothing_is_made_ahead_for_a_database_that_was_closed() {
+        let storage = Arc::new(MemoryStorage::new());
+        let config = Config::on(storage.clone()).background(Background::Manual);
+        let db = config.open().unwrap();
+        db.tree("t").unwrap().insert("a row", "to be sealed").unwrap();
+        db.clone().close().unwrap();
+        let engine = db.engine();
+        let files = || {
+            let names = storage.list().unwrap();
+            let length = |name: &String| storage.open(name).unwrap().len().unwrap();
+            names.iter().map(|name| (name.clone(), length(name))).collect::<Vec<_>>()
+        };
+        let before = files();
+        assert!(engine.log.lacks_files());
+        assert_eq!(engine.prepare_ahead().unwrap(), Outcome::Nothing);
+        assert_eq!((before.len(), &before), (1, &files()));
+    }
 
     #[test]
     fn the_cleaner_rests_for_what_its_share_leaves() {

@@ -321,15 +321,25 @@ impl Engine {
         Ok(moved)
     }
 
-    /// Has ready what a writer would wait for otherwise: the next log file, and space. Waits for
-    /// the file system, so it is no work for a thread that has other things to do.
-    pub(crate) fn prepare_ahead(&self) -> std::result::Result<(), Fault> {
+    /// Has ready what a writer would wait for otherwise: log files, and space. Waits for the file
+    /// system, so it is no work for a thread that has other things to do. `Done` where there may be
+    /// more to do. On a full disk nothing happens: a writer is told when there is a need.
+    pub(crate) fn prepare_ahead(&self) -> std::result::Result<Outcome, Fault> {
+        // Who closes waits for it: the folder may be another one's afterwards.
+        let Ok(_open) = self.enter_open() else { return Ok(Outcome::Nothing) };
         self.table.poison().check()?;
         if self.is_paused() || self.is_read_only() {
-            return Ok(());
+            return Ok(Outcome::Nothing);
         }
-        self.log.prepare_next()?;
-        self.table.grow_ahead()
+        self.table.grow_ahead()?;
+        if !self.log.lacks_files() {
+            return Ok(Outcome::Nothing);
+        }
+        match self.log.prepare_next() {
+            Ok(()) => Ok(Outcome::Done),
+            Err(fault) if fault.is_retryable() => Ok(Outcome::Nothing),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Spills the oldest sealed generation, if there is one and nobody else does.

@@ -1,10 +1,10 @@
 //! The write-ahead log: one file a generation, frames one after the other.
 //!
 //! ```text
-//! wal-0000000007   header | group | group | group | zeros      sealed
-//! wal-0000000008   header | group | mark | zeros               active
-//! wal-0000000009   (empty)                                     the next one, its name durable
-//! tail-0000000005  group | group | left over                    not in the active one yet
+//! wal-0000000007   header | mark | group | group | zeros       sealed
+//! wal-0000000008   header | mark | group | mark | zeros        active
+//! wal-0000000009   header | zeros                              made ahead, durable
+//! tail-0000000005  group | group | left over                   not in the active one yet
 //! ```
 //!
 //! A file is there only when the header of the one before is durable. So a file that is missing, or

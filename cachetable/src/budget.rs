@@ -11,7 +11,8 @@ impl Budget {
     /// No database works with less.
     pub const BYTES_MIN: u64 = 8 << 20;
 
-    /// The memtable of one generation: an eighth, at least 1 MiB, at most 64 MiB.
+    /// The memtable of one generation: an eighth, at least 1 MiB, at most 64 MiB. Where a log file
+    /// is late it may take half as much again, which pages make room for.
     pub fn memtable(self) -> u64 {
         (self.total / 8).clamp((1 << 20).min(self.total / 8), 64 << 20)
     }

@@ -29,7 +29,7 @@ use crate::fault::{Fault, Poison};
 use crate::ledger::{Ledger, Opened};
 use crate::stats::Counters;
 use crate::step::{StepPoint, Steps};
-use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::{AtomicBool, AtomicU64};
 use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
 use crate::write_behind::Gate;
 
@@ -84,8 +84,8 @@ pub struct Cachetable {
     pages: Mutex<Clock>,
     directories: Mutex<Clock>,
     pub(crate) growing: Mutex<()>,
-    /// Whether space was promised since somebody last saw to more.
-    pub(crate) is_space_wanted: AtomicBool,
+    /// The bytes that were promised since somebody last saw to more.
+    pub(crate) lately_promised: AtomicU64,
     /// Whether all hollow extents are known to be holes.
     pub(crate) holes_are_real: AtomicBool,
 }
@@ -124,7 +124,7 @@ impl Cachetable {
             pages: Mutex::new(Rank::PageShard, Clock::default()),
             directories: Mutex::new(Rank::PageShard, Clock::default()),
             growing: Mutex::new(Rank::Claims, ()),
-            is_space_wanted: AtomicBool::new(false),
+            lately_promised: AtomicU64::new(0),
             holes_are_real: AtomicBool::new(false),
         }
     }

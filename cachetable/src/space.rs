@@ -26,7 +26,7 @@ impl Cachetable {
                 let owed = self.meters().promised.bytes() + bytes + Cachetable::floor(&ledger);
                 let short = owed.saturating_sub(ledger.headroom());
                 if short == 0 {
-                    self.is_space_wanted.store(true, Ordering::Relaxed);
+                    self.lately_promised.fetch_add(bytes, Ordering::Relaxed);
                     return Ok(self.promise_anyway(bytes));
                 }
                 ledger.lack_of(short)
@@ -41,18 +41,21 @@ impl Cachetable {
         self.meters().promised.charge(bytes)
     }
 
-    /// Has the space there that will be promised next, where some was promised since the last call:
-    /// who writes then waits neither for the system nor for another thread that does. On a full
-    /// disk nothing happens; it is told of when the space is needed.
+    /// Has the space there that will be promised next, by what was promised since the last call:
+    /// who writes then waits neither for the system nor for another thread that does. Where the
+    /// disk has less, nothing happens; it is told of when the space is needed.
     pub fn grow_ahead(&self) -> Result<(), Fault> {
-        if !self.is_space_wanted.swap(false, Ordering::Relaxed) {
+        /// Somebody may wait for this call to come back: what is left is for the next one.
+        const STEPS_MAX: usize = 64;
+        let lately = self.lately_promised.swap(0, Ordering::Relaxed);
+        if lately == 0 {
             return Ok(());
         }
-        loop {
+        for _ in 0..STEPS_MAX {
             let lack = {
                 let ledger = self.ledger.lock();
                 let spare = ledger.headroom().saturating_sub(self.space_to_keep(&ledger));
-                let ahead = Cachetable::ahead(&ledger);
+                let ahead = Cachetable::ahead(&ledger, lately);
                 if spare >= ahead {
                     return Ok(());
                 }
@@ -64,13 +67,16 @@ impl Cachetable {
                 Err(fault) => return Err(fault),
             }
         }
+        Ok(())
     }
 
-    /// What may be promised and used before somebody sees to more: an eighth of what the file
-    /// takes, and no more than is written while the system takes a second to grow the file.
-    fn ahead(ledger: &Ledger) -> u64 {
+    /// What may be promised and used before somebody sees to more, which is ten times a second:
+    /// eight times what was promised `lately`, since the system may take a second to grow the file.
+    /// No more than an eighth of what the file takes, and than that second's worth on any disk.
+    fn ahead(ledger: &Ledger, lately: u64) -> u64 {
         const MOST: u64 = 64 << 20;
-        (ledger.file_bytes().saturating_sub(ledger.hollow_bytes()) / 8).min(MOST)
+        let file = ledger.file_bytes().saturating_sub(ledger.hollow_bytes());
+        (8 * lately).min(file / 8).min(MOST)
     }
 
     /// What the tables of a checkpoint and the images of nodes need, generously.

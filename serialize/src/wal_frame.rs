@@ -145,7 +145,7 @@ impl WalHeader {
 pub enum FrameKind {
     /// Batches that were committed together; the payload is their records.
     Group,
-    /// Nothing but the news of what is durable.
+    /// Nothing but the news of what is durable; at the front of a file, and of where that goes on.
     Mark,
 }
 

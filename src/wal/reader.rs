@@ -22,7 +22,7 @@ use super::{file_name, generation_of};
 const EMPTY: &str = "it is empty";
 
 /// Of a file that was made ahead and never used.
-const AHEAD: &str = "it was made ahead, and is not begun";
+pub(super) const AHEAD: &str = "it was made ahead, and is not begun";
 
 /// One file of the log, as far as it is believed. Its bytes are read again for the replay, so that
 /// only one file is in memory at a time.
@@ -102,8 +102,7 @@ impl ReadFile {
         &self.name
     }
 
-    /// Makes it durable: its header is written again, its frames may be known to the page cache
-    /// alone.
+    /// Makes its header durable, by writing it again: it may be known to the page cache alone.
     pub(crate) fn secure(&self, storage: &dyn Storage) -> Result<(), Fault> {
         let failed = |error| Fault::io("rewriting the header of", &self.name, error);
         let file = storage.open(&self.name).map_err(failed)?;
@@ -227,8 +226,10 @@ pub(crate) fn read_log_so_far(
         scan.stop(broken.clone());
         refused.get_or_insert(broken);
     }
-    // What may be a torn end may as well be damage; a file that nobody has written to is neither.
-    let end = scan.stop.clone().filter(|stop| ![EMPTY, AHEAD].contains(&stop.rule));
+    // What may be a torn end may as well be damage; a file that nobody has written to is neither,
+    // unless the log went on behind it.
+    let is_damage = |stop: &Corruption| scan.has_passed || ![EMPTY, AHEAD].contains(&stop.rule);
+    let end = scan.stop.clone().filter(is_damage);
     let loss = scan.loss().or(refused).or(end);
     let last_generation = superblock.first_generation;
     Ok((ReadLog { files: scan.files, end: scan.end, last_generation }, loss))
@@ -243,6 +244,8 @@ struct Scan<'a> {
     known: Lsn,
     /// What stopped the reading, if something did.
     stop: Option<Corruption>,
+    /// Whether a later file was passed over, in which the log went on.
+    has_passed: bool,
     /// The generation of the next file that there must be before any later one.
     next: GenerationId,
     /// What is wrong with the header of the file before that, if something is.
@@ -261,6 +264,7 @@ impl<'a> Scan<'a> {
             end: Lsn::ZERO,
             known: superblock.durable,
             stop: None,
+            has_passed: false,
             next: superblock.first_generation,
             headless: None,
             lost: None,
@@ -317,6 +321,7 @@ impl<'a> Scan<'a> {
             self.known = self.known.max(header.durable);
         }
         if header.epoch > self.superblock.epoch || self.stop.is_some() {
+            self.has_passed = true;
             self.learn(&header, &bytes, WAL_HEADER_BYTES);
             self.stop(
                 Corruption::new("log file", 0, "what comes before it is missing").within(&name, 0),

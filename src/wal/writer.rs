@@ -40,7 +40,7 @@ struct LogFile {
     file: Arc<dyn StorageFile>,
 }
 
-/// What only the leader touches.
+/// Where the next frame goes. Only the leader changes it, save for the files that are made ahead.
 struct Append {
     active: Arc<LogFile>,
     header: WalHeader,
@@ -428,7 +428,8 @@ impl Log {
             let append = self.append.lock();
             append.ready.back().map_or(&append.active, |ready| &ready.file).generation
         };
-        self.trim(newest.next(), self.end())
+        // One may be half made, on a full disk.
+        self.trim(newest.next().next(), self.end())
     }
 }
 
