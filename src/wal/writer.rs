@@ -33,6 +33,9 @@ use super::tail::{Tail, is_tail, tail_name};
 /// memtable may be full in a tenth of one.
 const READY_MAX: usize = 8;
 
+/// So much space is taken for files that are made ahead, where one does not need more.
+const AHEAD_BYTES: u64 = 64 << 20;
+
 /// One file of the log.
 struct LogFile {
     generation: GenerationId,
@@ -51,6 +54,8 @@ struct Append {
     ready: VecDeque<Ready>,
     /// Files that were sealed.
     seals: usize,
+    /// How long the last one was.
+    sealed_bytes: u64,
     /// The durable position that the last frame told.
     told: Lsn,
 }
@@ -131,8 +136,9 @@ impl Log {
         let LogStart { generation, epoch, base, tail_bytes, .. } = start;
         let database = table.database();
         let header = WalHeader { database, generation, epoch, base, durable: base, is_begun: true };
-        let (written, allocated, seals, told) = (0, 0, 0, base);
-        let append = Append { active, header, written, allocated, ready, seals, told };
+        let (written, allocated, seals, sealed_bytes, told) = (0, 0, 0, 0, base);
+        let append =
+            Append { active, header, written, allocated, ready, seals, sealed_bytes, told };
         Log {
             table,
             epoch,
@@ -313,7 +319,8 @@ impl Log {
         let base = self.write_out()?;
         let durable = self.durable().min(base);
         let (next, before) = {
-            let append = self.append.lock();
+            let mut append = self.append.lock();
+            append.sealed_bytes = append.written;
             (append.ready.front().cloned().expect("it was prepared"), append.header)
         };
         let header = WalHeader { generation: next.file.generation, base, durable, ..before };
@@ -345,6 +352,25 @@ impl Log {
         self.append.lock().ready.push_back(Ready { file, allocated });
         drop(one_at_a_time);
         self.table.steps().pass(StepPoint::LogNextCreated);
+        Ok(())
+    }
+
+    /// Takes as much space as the last file needed for those that come next, so that the leader
+    /// need not wait for it. Not for the active one: who writes to a file waits for who grows it.
+    pub(crate) fn grow_ahead(&self) -> Result<(), Fault> {
+        let (wanted, ready) = {
+            let append = self.append.lock();
+            (append.sealed_bytes, append.ready.clone())
+        };
+        let count = usize::try_from(AHEAD_BYTES / wanted.max(1)).unwrap_or(READY_MAX).max(1);
+        for next in ready.iter().take(count).filter(|next| next.allocated < wanted) {
+            let allocated = self.grow(&next.file, next.allocated, wanted)?;
+            let mut append = self.append.lock();
+            let is_it = |ready: &&mut Ready| Arc::ptr_eq(&ready.file, &next.file);
+            if let Some(ready) = append.ready.iter_mut().find(is_it) {
+                ready.allocated = allocated;
+            }
+        }
         Ok(())
     }
 
