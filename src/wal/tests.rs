@@ -307,6 +307,11 @@ fn begun() -> (Arc<Cachetable>, Log) {
 }
 
 fn begun_on(storage: Arc<dyn Storage>) -> (Arc<Cachetable>, Log) {
+    begun_after(storage, || {})
+}
+
+/// A log that is begun after `harm`.
+fn begun_after(storage: Arc<dyn Storage>, harm: impl FnOnce()) -> (Arc<Cachetable>, Log) {
     let block_file = BlockFile::create(&*storage).unwrap();
     let opened = block_file.tables(Vec::new()).unwrap();
     let (file, database) = (block_file.file, block_file.superblock.database);
@@ -320,6 +325,7 @@ fn begun_on(storage: Arc<dyn Storage>) -> (Arc<Cachetable>, Log) {
         next_msn: Msn::from_raw(1),
         tail_bytes: TAIL_BYTES,
     };
+    harm();
     let log = Log::create(table.clone(), start).unwrap();
     (table, log)
 }
@@ -409,6 +415,22 @@ fn files_are_made_ahead_for_as_many_seals_as_there_were() {
     assert_eq!(files(), 22 + 8);
     log.remove().unwrap();
     assert!(table.storage().list().unwrap().iter().all(|name| generation_of(name).is_none()));
+}
+
+/// An opening refused all writes where there was no space but for the first file.
+#[test]
+fn a_log_begins_without_a_file_ahead_on_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let (_, log) = {
+        let disk = disk.clone();
+        begun_after(Arc::new(disk.clone()), move || disk.limit(4096))
+    };
+    assert!(!log.has_next());
+    let end = append(&log, FrameKind::Group);
+    log.sync_to(end).unwrap();
+    assert!(log.seal(Msn::from_raw(1)).is_err_and(|fault| fault.is_retryable()));
+    disk.unlimit();
+    log.seal(Msn::from_raw(1)).unwrap();
 }
 
 /// A leader once waited 85 ms for four MiB.

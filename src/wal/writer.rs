@@ -103,7 +103,8 @@ pub(crate) struct LogStart {
 }
 
 impl Log {
-    /// Starts a log: its first file with a durable header, and one made ahead.
+    /// Starts a log: its first file with a durable header, and one made ahead where the disk has the
+    /// space.
     pub(crate) fn create(table: Arc<Cachetable>, start: LogStart) -> Result<Log, Fault> {
         let active = create(&table, start.generation)?;
         sync_names(&table)?;
@@ -113,8 +114,11 @@ impl Log {
         log.begin(Ready { file: active.clone(), allocated }, header, start.next_msn)?;
         // The superblock that follows says that the log goes on here, so it must.
         log.sync_file(&active)?;
-        log.prepare_next()?;
-        Ok(log)
+        match log.prepare_next() {
+            // Whoever needs it is told: until then there may be space again.
+            Err(fault) if !fault.is_retryable() => Err(fault),
+            Ok(()) | Err(_) => Ok(log),
+        }
     }
 
     /// A log without files, for a database that is poisoned from the start and takes no writes.
