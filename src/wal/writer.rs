@@ -103,8 +103,8 @@ pub(crate) struct LogStart {
 }
 
 impl Log {
-    /// Starts a log: its first file with a durable header, and one made ahead where the disk has the
-    /// space.
+    /// Starts a log: its first file with a durable header, and one made ahead where the disk has
+    /// the space.
     pub(crate) fn create(table: Arc<Cachetable>, start: LogStart) -> Result<Log, Fault> {
         let active = create(&table, start.generation)?;
         sync_names(&table)?;
