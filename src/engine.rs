@@ -332,15 +332,13 @@ impl Engine {
             return Ok(Outcome::Nothing);
         }
         self.table.grow_ahead()?;
-        let lacks_files = self.log.lacks_files();
-        let prepared = match lacks_files {
-            true => self.log.prepare_next(),
-            false => self.log.grow_ahead(),
-        };
-        match prepared {
-            Ok(()) if lacks_files => Ok(Outcome::Done),
-            Err(fault) if !fault.is_retryable() => Err(fault),
-            Ok(()) | Err(_) => Ok(Outcome::Nothing),
+        if !self.log.lacks_files() {
+            return Ok(Outcome::Nothing);
+        }
+        match self.log.prepare_next() {
+            Ok(()) => Ok(Outcome::Done),
+            Err(fault) if fault.is_retryable() => Ok(Outcome::Nothing),
+            Err(fault) => Err(fault),
         }
     }
 

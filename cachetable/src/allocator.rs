@@ -181,8 +181,8 @@ impl Allocator {
     }
 
     /// Makes free extents of at least [`HOLE_BYTES`] hollow, from the last one on, in no more than
-    /// `most` pieces, none of which is much longer than a MiB; `keep` bytes of such
-    /// extents stay. Shorter ones are not counted, since what is promised may not fit into them.
+    /// `most` pieces, none of which is much longer than a MiB; `keep` bytes of such extents stay.
+    /// Shorter ones are not counted, since what is promised may not fit into them.
     pub fn hollow_out(&mut self, keep: u64, most: usize) -> Vec<Extent> {
         let long = self.free.iter().map(|extent| extent.bytes).filter(|bytes| *bytes >= HOLE_BYTES);
         let mut bytes = long.sum::<u64>().saturating_sub(keep);

@@ -120,13 +120,14 @@ impl WalHeader {
         if unused != 0 || (!is_begun && is_placed) {
             return Err(decoder.broken("unused bytes are not zero"));
         }
+        let base = if is_begun { None } else { header.base_by_mark(file) };
+        let header = base.map_or(header, |base| WalHeader { base, is_begun: true, ..header });
         let WalHeader { generation, epoch, base, durable, .. } = header;
         let counters = [generation.to_raw(), epoch.to_raw(), base.to_raw(), durable.to_raw()];
         if counters.into_iter().any(|counter| counter >= COUNTER_END) {
             return Err(decoder.broken(COUNTER_RULE));
         }
-        let base = if is_begun { None } else { header.base_by_mark(file) };
-        Ok(base.map_or(header, |base| WalHeader { base, is_begun: true, ..header }))
+        Ok(header)
     }
 
     /// The position of the file's first byte by its first frame. What lies behind that is no help:
@@ -407,6 +408,14 @@ mod tests {
     fn a_header_whose_numbers_leave_no_next_one_is_refused() {
         let generation = WalHeader { generation: GenerationId::from_raw(COUNTER_END), ..HEADER };
         assert_eq!(WalHeader::decode(&generation.encode()).unwrap_err().rule, COUNTER_RULE);
+        let mut file = HEADER.encode();
+        let lsn = Lsn::from_raw(COUNTER_END + WAL_HEADER_BYTES as u64);
+        let WalHeader { epoch, durable, .. } = HEADER;
+        let kind = FrameKind::Mark;
+        let mark = FrameHead { kind, lsn, epoch, durable, first_msn: Msn::from_raw(1) };
+        begin_frame(&mut file);
+        finish_frame(DATABASE, &mark, &mut file, WAL_HEADER_BYTES);
+        assert_eq!(WalHeader::decode(&file).unwrap_err().rule, COUNTER_RULE);
         let epoch = WalHeader { epoch: Epoch::from_raw(u64::MAX), ..HEADER };
         assert_eq!(WalHeader::decode(&epoch.encode()).unwrap_err().rule, COUNTER_RULE);
     }

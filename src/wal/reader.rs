@@ -310,8 +310,8 @@ impl<'a> Scan<'a> {
         self.check_header(&header, generation, &name, &bytes)?;
         if !header.is_begun {
             let is_used = bytes.iter().skip(WAL_HEADER_BYTES).any(|byte| *byte != 0);
-            // Nobody knows where it goes on. If it is here, its frames may know
-            // that it was durable.
+            // Nobody knows where it goes on. If it is here, its frames may know that it was
+            // durable.
             self.learn(&self.supposed(generation), &bytes, WAL_HEADER_BYTES);
             let rule = if is_used { "its first frame cannot be read" } else { AHEAD };
             self.stop(Corruption::new("log file", 0, rule).within(&name, 0));
@@ -321,7 +321,7 @@ impl<'a> Scan<'a> {
             self.known = self.known.max(header.durable);
         }
         if header.epoch > self.superblock.epoch || self.stop.is_some() {
-            self.has_passed = true;
+            self.has_passed |= header.epoch == self.superblock.epoch;
             self.learn(&header, &bytes, WAL_HEADER_BYTES);
             self.stop(
                 Corruption::new("log file", 0, "what comes before it is missing").within(&name, 0),

@@ -33,8 +33,8 @@ use super::tail::{Tail, is_tail, tail_name};
 /// memtable may be full in a tenth of one.
 const READY_MAX: usize = 8;
 
-/// So much space is taken for files that are made ahead, where one does not need more.
-const AHEAD_BYTES: u64 = 64 << 20;
+/// No more files than these are wanted where each is long: so much log is written in two seconds.
+const AHEAD_BYTES: u64 = 128 << 20;
 
 /// One file of the log.
 struct LogFile {
@@ -58,6 +58,19 @@ struct Append {
     sealed_bytes: u64,
     /// The durable position that the last frame told.
     told: Lsn,
+}
+
+impl Append {
+    /// The newest file.
+    fn newest(&self) -> &LogFile {
+        self.ready.back().map_or(&self.active, |ready| &ready.file)
+    }
+
+    /// How many files are to be ready: one, and one more after each seal.
+    fn ready_wanted(&self) -> usize {
+        let most = usize::try_from(AHEAD_BYTES / self.sealed_bytes.max(1)).unwrap_or(READY_MAX);
+        (1 + self.seals).min(most.clamp(2, READY_MAX))
+    }
 }
 
 /// A file that was made ahead.
@@ -337,44 +350,33 @@ impl Log {
         Ok(())
     }
 
-    /// Makes one more file ahead, if there are not enough.
+    /// Makes one more file ahead, if there are not enough, with as much space as the last one took
+    /// where the disk has it: so the leader need not wait for that. Nobody else writes to the file
+    /// yet, which some systems need while they make space.
     pub(crate) fn prepare_next(&self) -> Result<(), Fault> {
         let one_at_a_time = self.preparing.lock();
-        let (newest, header) = {
+        let (newest, before, space) = {
             let append = self.append.lock();
-            let newest = append.ready.back().map_or(&append.active, |ready| &ready.file);
-            (newest.generation, append.header)
+            (append.newest().generation, append.header, append.sealed_bytes.min(AHEAD_BYTES / 2))
         };
         if !self.lacks_files() {
             return Ok(());
         }
         let file = create(&self.table, newest.next())?;
-        let header = WalHeader { generation: file.generation, ..header };
-        let allocated = self.write_header(&file, &header)?;
+        let header = WalHeader { generation: file.generation, ..before };
+        let mut allocated = self.write_header(&file, &header)?;
         self.sync_file(&file)?;
         sync_names(&self.table)?;
+        if space > allocated {
+            match self.grow(&file, allocated, space) {
+                Ok(grown) => allocated = grown,
+                Err(fault) if fault.is_retryable() => {}
+                Err(fault) => return Err(fault),
+            }
+        }
         self.append.lock().ready.push_back(Ready { file, allocated });
         drop(one_at_a_time);
         self.table.steps().pass(StepPoint::LogNextCreated);
-        Ok(())
-    }
-
-    /// Takes as much space as the last file needed for those that come next, so that the leader
-    /// need not wait for it. Not for the active one: who writes to a file waits for who grows it.
-    pub(crate) fn grow_ahead(&self) -> Result<(), Fault> {
-        let (wanted, ready) = {
-            let append = self.append.lock();
-            (append.sealed_bytes, append.ready.clone())
-        };
-        let count = usize::try_from(AHEAD_BYTES / wanted.max(1)).unwrap_or(READY_MAX).max(1);
-        for next in ready.iter().take(count).filter(|next| next.allocated < wanted) {
-            let allocated = self.grow(&next.file, next.allocated, wanted)?;
-            let mut append = self.append.lock();
-            let is_it = |ready: &&mut Ready| Arc::ptr_eq(&ready.file, &next.file);
-            if let Some(ready) = append.ready.iter_mut().find(is_it) {
-                ready.allocated = allocated;
-            }
-        }
         Ok(())
     }
 
@@ -383,10 +385,10 @@ impl Log {
         !self.append.lock().ready.is_empty()
     }
 
-    /// Whether more files should be made ahead: one, and one more after each seal.
+    /// Whether more files should be made ahead.
     pub(crate) fn lacks_files(&self) -> bool {
         let append = self.append.lock();
-        append.ready.len() < (1 + append.seals).min(READY_MAX)
+        append.ready.len() < append.ready_wanted()
     }
 
     /// Returns when nobody else syncs: the system tells one sync of a failure and the next one of a
@@ -454,10 +456,7 @@ impl Log {
 
     /// Removes all files: a checkpoint has everything.
     pub(crate) fn remove(&self) -> Result<(), Fault> {
-        let newest = {
-            let append = self.append.lock();
-            append.ready.back().map_or(&append.active, |ready| &ready.file).generation
-        };
+        let newest = self.append.lock().newest().generation;
         // One may be half made, on a full disk.
         self.trim(newest.next().next(), self.end())
     }
