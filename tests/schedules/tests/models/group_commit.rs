@@ -144,10 +144,10 @@ fn a_failed_sync_is_no_success_of_another_on(random: &mut Random) {
     let db = stage::still_and_tight(&disk);
     let tree = db.tree("t").unwrap();
     disk.0.fail_at(disk.0.operations() + random.below(80), ErrorKind::Other, Repeat::Once);
-    let preparing = {
+    let syncing = {
         let db = db.clone();
         spawn(move || {
-            (0..ROWS).for_each(|_| drop(db.maintain(1)));
+            (0..ROWS).for_each(|_| drop(db.sync()));
             0
         })
     };
@@ -162,7 +162,7 @@ fn a_failed_sync_is_no_success_of_another_on(random: &mut Random) {
             (0..ROWS).take_while(commit).count() as u64
         })
     };
-    let durable: u64 = stage::join(vec![preparing, committing]).into_iter().sum();
+    let durable: u64 = stage::join(vec![syncing, committing]).into_iter().sum();
     let found = Disk(disk.0.power_cut(Cut::LoseAll));
     db.abandon();
     let db = stage::still_and_tight(&found);
