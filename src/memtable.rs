@@ -18,8 +18,9 @@
 //! `visible` may be seen by a cursor already: its user passes over them.
 
 mod arena;
+mod entry;
+mod guide;
 mod index;
-mod node;
 mod ranges;
 
 #[cfg(test)]
@@ -28,8 +29,8 @@ mod tests;
 use sapwood_cachetable::sync::atomic::Ordering;
 use sapwood_serialize::{Meter, Msn, Op, Tombstones, TreeId, Version};
 
-use index::Index;
-use node::{Node, Position};
+use entry::{Entry, Position};
+use index::{Index, Split};
 use ranges::Ranges;
 
 pub(crate) use ranges::Gathered;
@@ -102,7 +103,7 @@ impl Memtable {
     /// The newest message for `key` that is not newer than `visible`.
     pub(crate) fn get(&self, tree: TreeId, key: &[u8], visible: Msn) -> Option<Version<'_>> {
         let position = Position::new(tree, key, visible);
-        let found = self.index.split(|node| node.is_before(&position)).next?;
+        let found = self.index.split(&position).next?;
         found.has_key_of(&position).then(|| found.version())
     }
 
@@ -124,11 +125,10 @@ impl Memtable {
     /// The trees that have an entry, ascending; one search each.
     pub(crate) fn trees(&self) -> Vec<TreeId> {
         let mut trees = Vec::new();
-        let mut first = self.index.split(|_| false).next;
-        while let Some(node) = first {
-            let tree = node.tree();
-            trees.push(tree);
-            first = self.index.split(|other| other.tree() <= tree).next;
+        let mut first = self.index.before_all().next;
+        while let Some(entry) = first {
+            trees.push(entry.tree());
+            first = end_of(&self.index, entry.tree()).next;
         }
         trees.extend(self.ranges.trees());
         trees.sort_unstable();
@@ -142,20 +142,28 @@ impl Memtable {
     }
 }
 
+/// The place behind all entries of `tree`.
+fn end_of(index: &Index, tree: TreeId) -> Split<'_> {
+    match tree.to_raw().checked_add(1) {
+        Some(next) => index.split(&Position::newest(TreeId::from_raw(next), &[])),
+        None => index.behind_all(),
+    }
+}
+
 /// A place among the entries of one tree, or nowhere. Steps off either end lead nowhere.
 #[derive(Clone)]
 pub(crate) struct MemtableCursor<'a> {
     index: &'a Index,
     tree: TreeId,
     /// Always of `tree`.
-    current: Option<Node<'a>>,
+    current: Option<Entry<'a>>,
 }
 
 impl<'a> MemtableCursor<'a> {
     /// Goes to the newest version of the first key at or behind `key`.
     pub(crate) fn seek(&mut self, key: &[u8]) {
         let position = Position::newest(self.tree, key);
-        self.go_to(self.index.split(|node| node.is_before(&position)).next);
+        self.go_to(self.index.split(&position).next);
     }
 
     /// Goes to the newest version of the first key.
@@ -165,15 +173,14 @@ impl<'a> MemtableCursor<'a> {
 
     /// Goes to the newest version of the last key.
     pub(crate) fn seek_last(&mut self) {
-        let tree = self.tree;
-        self.go_to(self.index.split(|node| node.tree() <= tree).last);
+        self.go_to(end_of(self.index, self.tree).last);
         self.go_to_newest();
     }
 
     /// Goes to the newest version of the last key before `key`.
     pub(crate) fn seek_before(&mut self, key: &[u8]) {
         let position = Position::newest(self.tree, key);
-        self.go_to(self.index.split(|node| node.is_before(&position)).last);
+        self.go_to(self.index.split(&position).last);
         self.go_to_newest();
     }
 
@@ -187,24 +194,24 @@ impl<'a> MemtableCursor<'a> {
     /// # Panics
     /// When the cursor is nowhere; so do the other methods that need an entry.
     pub(crate) fn key(&self) -> &'a [u8] {
-        self.node().key()
+        self.entry().key()
     }
 
     /// The message of the current entry.
     pub(crate) fn version(&self) -> Version<'a> {
-        self.node().version()
+        self.entry().version()
     }
 
     /// Goes to the next entry, which may be an older version of the same key.
     pub(crate) fn next_entry(&mut self) {
-        self.go_to(self.index.next(self.node()));
+        self.go_to(self.entry().next());
     }
 
     /// Goes to the newest version of the next key.
     pub(crate) fn next_key(&mut self) {
         let key = self.key();
         self.next_entry();
-        while self.current.is_some_and(|node| node.key() == key) {
+        while self.current.is_some_and(|entry| entry.key() == key) {
             self.next_entry();
         }
     }
@@ -214,18 +221,18 @@ impl<'a> MemtableCursor<'a> {
         self.seek_before(self.key());
     }
 
-    fn node(&self) -> Node<'a> {
+    fn entry(&self) -> Entry<'a> {
         self.current.expect("the cursor is at an entry")
     }
 
-    fn go_to(&mut self, node: Option<Node<'a>>) {
-        self.current = node.filter(|node| node.tree() == self.tree);
+    fn go_to(&mut self, entry: Option<Entry<'a>>) {
+        self.current = entry.filter(|entry| entry.tree() == self.tree);
     }
 
     /// From any version of a key to its newest.
     fn go_to_newest(&mut self) {
-        if let Some(node) = self.current {
-            self.seek(node.key());
+        if let Some(entry) = self.current {
+            self.seek(entry.key());
         }
     }
 }
