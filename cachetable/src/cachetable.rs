@@ -70,7 +70,7 @@ pub struct Cachetable {
     budget: Budget,
     /// A pool of our own, for what is worth several threads at once; `None` does it in place.
     pub(crate) pool: Option<EncoderPool>,
-    pub(crate) behind: Gate,
+    pub(crate) behind: Arc<Gate>,
     // Synchronised by themselves.
     meters: Meters,
     counters: Counters,
@@ -114,7 +114,7 @@ impl Cachetable {
             database,
             budget,
             pool,
-            behind: Gate::default(),
+            behind: Arc::default(),
             meters: Meters::default(),
             counters: Counters::default(),
             poison,

@@ -3,6 +3,7 @@
 //! This crate never calls the tree: it knows handles, segments and extents, and who owns them.
 
 pub mod allocator;
+mod batch;
 pub mod block_file;
 pub mod budget;
 mod cachetable;

@@ -40,16 +40,16 @@ struct Handed {
     _built: Option<Arc<ResidentSegment>>,
 }
 
-/// Lets nothing be written behind any more once the database is closed.
+/// Lets nothing be done behind any more once the database is closed.
 #[derive(Default)]
 pub(crate) struct Gate {
-    /// Segments under way, of all builders.
+    /// What is under way, such as segments of all builders.
     under_way: AtomicUsize,
     is_closed: AtomicBool,
 }
 
 impl Gate {
-    /// Notes a segment that is to be written; refused once it is closed.
+    /// Notes something that is to be done; refused once it is closed.
     fn enter(&self) -> Result<(), Fault> {
         self.under_way.fetch_add(1, Ordering::SeqCst);
         if self.is_closed.load(Ordering::SeqCst) {
@@ -64,10 +64,18 @@ impl Gate {
     }
 }
 
-/// Keeps the database from being closed while something is written behind.
-pub struct Entered<'a>(&'a Gate);
+/// Keeps the database from being closed while something is done behind.
+pub struct Entered(Arc<Gate>);
 
-impl Drop for Entered<'_> {
+impl Entered {
+    /// Refused once `gate` is closed.
+    pub(crate) fn new(gate: &Arc<Gate>) -> Result<Entered, Fault> {
+        gate.enter()?;
+        Ok(Entered(gate.clone()))
+    }
+}
+
+impl Drop for Entered {
     fn drop(&mut self) {
         self.0.leave();
     }
@@ -128,9 +136,8 @@ impl WriteBehind {
     ///
     /// # Errors
     /// When it is being closed.
-    pub fn enter(&self) -> Result<Entered<'_>, Fault> {
-        self.table.behind.enter()?;
-        Ok(Entered(&self.table.behind))
+    pub fn enter(&self) -> Result<Entered, Fault> {
+        Entered::new(&self.table.behind)
     }
 
     /// Has `segment` written; does it itself while many others are under way.
