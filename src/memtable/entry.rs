@@ -1,11 +1,11 @@
 //! One entry of the memtable, as it lies in memory.
 //!
 //! ```text
-//! [ header: tree, key head, msn, link to the next entry, lengths, kind ][ key ][ payload ]
+//! [ header: tree, msn, link to the next entry, lengths, kind ][ key ][ payload ]
 //! ```
 //!
-//! The key head is the first eight bytes of the key as a big-endian number, padded with zeros. It
-//! decides nearly every comparison without a look at the key.
+//! The key *head* is the first eight bytes of the key as a big-endian number, padded with zeros. It
+//! decides nearly every comparison.
 //!
 //! Invariants:
 //! 1. an entry is complete before a link to it is stored;
@@ -74,7 +74,6 @@ pub(super) struct Entry<'a> {
 #[repr(C)]
 pub(super) struct Header {
     tree: TreeId,
-    head: u64,
     msn: Msn,
     next: AtomicPtr<Header>,
     payload_bytes: u32,
@@ -109,7 +108,6 @@ pub(super) unsafe fn write<'a>(
     let (key, payload) = (position.key, op.payload());
     let header = Header {
         tree: position.tree,
-        head: position.head,
         msn: position.msn,
         next: AtomicPtr::new(ptr::null_mut()),
         payload_bytes: u32::try_from(payload.len()).expect("a payload is shorter than 4 GiB"),
@@ -158,8 +156,8 @@ impl<'a> Entry<'a> {
     }
 
     pub(super) fn position(self) -> Position<'a> {
-        let Header { tree, head, msn, .. } = *self.header();
-        Position { tree, head, key: self.key(), msn }
+        let Header { tree, msn, .. } = *self.header();
+        Position::new(tree, self.key(), msn)
     }
 
     pub(super) fn version(self) -> Version<'a> {
@@ -194,8 +192,9 @@ impl<'a> Entry<'a> {
         if header.tree != position.tree {
             return header.tree < position.tree;
         }
-        if header.head != position.head {
-            return header.head < position.head;
+        let head = key_head(self.key());
+        if head != position.head {
+            return head < position.head;
         }
         match self.compare_key(position) {
             Ordering::Equal => header.msn > position.msn,
@@ -207,7 +206,7 @@ impl<'a> Entry<'a> {
     pub(super) fn has_key_of(self, position: &Position<'_>) -> bool {
         let header = self.header();
         header.tree == position.tree
-            && header.head == position.head
+            && key_head(self.key()) == position.head
             && self.compare_key(position) == Ordering::Equal
     }
 
