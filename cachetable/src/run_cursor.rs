@@ -39,7 +39,7 @@ impl ReadAhead {
         ReadAhead { first: 64, most: 64, next_from: 64, caching: Caching::Pass };
     /// For a scan that has gone on for long, and probably will.
     pub const LONG_SCAN: ReadAhead =
-        ReadAhead { first: 16, most: 64, next_from: 16, caching: Caching::Keep };
+        ReadAhead { first: 32, most: 64, next_from: 32, caching: Caching::Keep };
     /// For a scan that may stop after a few rows.
     pub const SCAN: ReadAhead =
         ReadAhead { first: 1, most: 32, next_from: 32, caching: Caching::Keep };
