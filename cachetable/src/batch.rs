@@ -1,4 +1,5 @@
-//! Pages that were read with one call, decoded by as many threads as have nothing else to do.
+//! Pages that were read with one call, decoded by the reader and by threads of the pool that have
+//! nothing else to do.
 //!
 //! ```text
 //! stored   [ p0 | p1 | p2 | p3 | p4 | p5 | ... ]
@@ -67,8 +68,13 @@ impl Batch {
     fn decode_with(self: Arc<Batch>, pool: &EncoderPool) -> (Vec<Decoded>, Vec<u8>) {
         let (sender, receiver) = channel();
         for _ in 1..pool.current_num_threads().max(2) {
-            let (batch, sender) = (self.clone(), sender.clone());
-            pool.spawn(move || batch.help(&sender));
+            // What waits in the pool's queue holds nothing: the pool may not come for long.
+            let (batch, sender) = (Arc::downgrade(&self), sender.clone());
+            pool.spawn(move || {
+                if let Some(batch) = batch.upgrade() {
+                    batch.help(&sender);
+                }
+            });
         }
         let mut decoded: Vec<Option<Decoded>> = self.pages.iter().map(|_| None).collect();
         let mut missing = decoded.len();
@@ -185,17 +191,19 @@ mod tests {
         assert_eq!(broken, [0, 41, 99]);
     }
 
-    /// Every thread of the pool is at something else, and stays so: the reader does it all.
+    /// Every thread of the pool is at something else, and stays so: the reader does it all, and
+    /// nothing of it is left behind.
     #[test]
-    fn a_pool_that_does_not_come_is_not_waited_for() {
+    fn memory_comes_back_though_the_pool_does_not_come() {
         let pool = encoder_pool(2).unwrap().unwrap();
         let (release, released) = crossbeam_channel::bounded::<()>(0);
         for _ in 0..2 {
             let released = released.clone();
             pool.spawn(move || assert!(released.recv().is_err()));
         }
-        let (decoded, _) = batch(100).decode(Some(&pool));
+        let (decoded, memory) = batch(100).decode(Some(&pool));
         assert_eq!(keys_of(&decoded).iter().flatten().count(), 100);
+        assert!(memory.capacity() > 10_000, "what waits in the queue holds the pages");
         drop(release);
     }
 

@@ -1,4 +1,5 @@
-//! Memory for the nodes of one memtable: taken piece by piece, given back all at once.
+//! Memory for the entries, or the guides, of one memtable: taken piece by piece, given back all at
+//! once.
 //!
 //! ```text
 //! chunks   [ 16 KiB ][ 32 KiB ] ... [ 1 MiB ][ 1 MiB ]    [ one large piece ]

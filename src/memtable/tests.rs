@@ -131,7 +131,7 @@ proptest! {
         prop_assert_eq!(memtable.rows(), messages.len() as u64);
     }
 
-    /// Sorted batches take the path along the finger.
+    /// Sorted batches find the place of the newest entry at hand.
     #[test]
     fn sorted_batches_find_their_place(batches in vec(vec((0..3_u64, key()), 1..40), 0..20)) {
         let mut messages = Vec::new();
@@ -291,7 +291,7 @@ fn nobody_writes_beside_a_writer_or_after_its_panic() {
     assert_eq!(memtable.rows(), 1);
 }
 
-/// The writer's finger and all links lead into memory that goes along.
+/// The place of the newest entry and all links lead into memory that goes along.
 #[test]
 fn a_memtable_moves_between_threads_and_is_dropped_by_another() {
     let meter = Meter::new();
