@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The pressure is how full the memtables are that wait to be spilled: those are what background
-//! work has to take over. The delay is owed per byte and paid in sleeps of about a millisecond, so
-//! that most writes see none.
+//! work has to take over. The delay is owed per byte and paid in sleeps of two milliseconds, so that
+//! hardly any write sees one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,8 +19,12 @@ use crate::config::Background;
 use crate::engine::{Engine, SEALED_MAX};
 use crate::error::{Error, Kind, Result};
 
-/// A sleep is not shorter than this: a shorter one costs more than it delays.
-const NAP: Duration = Duration::from_millis(1);
+/// A sleep is not shorter than this. Measured: with one millisecond nearly one insert of a thousand
+/// slept at full speed, and the next ones showed in p99.9 (116 us; 76 with two, and a shorter tail).
+const NAP: Duration = Duration::from_millis(2);
+
+/// Nor longer: what is owed beyond it is forgiven.
+const NAP_MOST: Duration = Duration::from_millis(10);
 
 /// How many buckets the histogram of delays has: bucket `n` counts delays below 2^n microseconds.
 pub(crate) const BUCKETS: usize = 24;
@@ -36,12 +40,11 @@ impl Throttle {
     /// Adds to what is owed; returns a sleep when it is worth one.
     fn owe(&self, nanos: u64) -> Option<Duration> {
         let owed = self.owed_nanos.fetch_add(nanos, Ordering::Relaxed) + nanos;
-        let nap = u64::try_from(NAP.as_nanos()).unwrap_or(u64::MAX);
-        if owed < nap {
+        if Duration::from_nanos(owed) < NAP {
             return None;
         }
-        let paid = self.owed_nanos.swap(0, Ordering::Relaxed).min(10 * nap);
-        (paid > 0).then(|| Duration::from_nanos(paid))
+        let paid = Duration::from_nanos(self.owed_nanos.swap(0, Ordering::Relaxed));
+        (paid > Duration::ZERO).then(|| paid.min(NAP_MOST))
     }
 
     /// Notes that a writer was delayed by `time`.

@@ -542,6 +542,25 @@ fn a_killed_process_leaves_its_last_frames_in_the_tail() {
     assert!(tailed.end_without_tail() > end);
 }
 
+/// Earlier versions made tails of 64 KiB.
+#[test]
+fn frames_of_a_tail_larger_than_those_that_are_made_now_are_not_lost() {
+    let tailed = Tailed::new(4);
+    let mut frames = Vec::new();
+    for index in 0..600 {
+        let lsn = Lsn::from_raw(IN_FILE + 96 * index);
+        let (kind, epoch, first_msn) = (FrameKind::Group, EPOCH, Msn::from_raw(1));
+        let head = FrameHead { kind, lsn, epoch, durable: Lsn::ZERO, first_msn };
+        let start = frames.len();
+        begin_frame(&mut frames);
+        frames.extend([7; 48]);
+        finish_frame(tailed.table.database(), &head, &mut frames, start);
+    }
+    assert_eq!(frames.len(), 57_600);
+    let end = tailed.end_after(|disk| disk.write_file(&tail_name(EPOCH), &frames));
+    assert_eq!(end, IN_FILE + 57_600);
+}
+
 #[test]
 fn a_sync_covers_what_is_in_the_tail() {
     let tailed = Tailed::new(4);

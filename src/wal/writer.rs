@@ -16,16 +16,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sapwood_cachetable::stats::Counter;
 use sapwood_cachetable::sync::atomic::{AtomicU64, Ordering};
-use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
+use sapwood_cachetable::sync::{Condvar, Mutex, MutexGuard, Rank};
 use sapwood_cachetable::{Cachetable, Fault, StepPoint, is_full};
 use sapwood_serialize::{
     Epoch, FRAME_HEADER_BYTES, FrameHead, FrameKind, GenerationId, Lsn, Msn, StorageFile,
     WAL_HEADER_BYTES, WalHeader, begin_frame, finish_frame,
 };
 
+use super::company::Company;
 use super::file_name;
 use super::tail::{Tail, is_tail, tail_name};
 
@@ -84,6 +86,8 @@ struct Syncing {
     /// Files that may hold unsynced frames, oldest first; the last one is the active one.
     unsynced: VecDeque<Arc<LogFile>>,
     is_running: bool,
+    /// Commits that wait to be durable.
+    company: Company,
 }
 
 /// The log of an open database.
@@ -149,7 +153,8 @@ impl Log {
         active: Arc<LogFile>,
         ready: VecDeque<Ready>,
     ) -> Log {
-        let syncing = Syncing { unsynced: VecDeque::from([active.clone()]), is_running: false };
+        let unsynced = VecDeque::from([active.clone()]);
+        let syncing = Syncing { unsynced, is_running: false, company: Company::default() };
         let LogStart { generation, epoch, base, tail_bytes, .. } = start;
         let database = table.database();
         let header = WalHeader { database, generation, epoch, base, durable: base, is_begun: true };
@@ -396,23 +401,53 @@ impl Log {
     /// durable already.
     fn begin_sync(&self, position: Lsn) -> Result<Option<Running<'_>>, Fault> {
         let mut syncing = self.syncing.lock();
+        self.begin_when(&mut syncing, position, |_| None)
+    }
+
+    /// The same in line with others, for as many of them as possible.
+    fn begin_together(&self, position: Lsn) -> Result<Option<Running<'_>>, Fault> {
+        let mut syncing = self.syncing.lock();
+        syncing.company.join(position, self.durable());
+        let patience = |company: &Company| company.patience(self.table.now());
+        let running = self.begin_when(&mut syncing, position, patience)?;
+        if running.is_some() {
+            syncing.company.begin();
+        }
+        Ok(running)
+    }
+
+    /// Waits while somebody else syncs, and for as long as `patience` says.
+    fn begin_when(
+        &self,
+        syncing: &mut MutexGuard<'_, Syncing>,
+        position: Lsn,
+        patience: impl Fn(&Company) -> Option<Duration>,
+    ) -> Result<Option<Running<'_>>, Fault> {
         loop {
             if self.durable() >= position {
                 return Ok(None);
             }
             self.table.poison().check()?;
-            if !syncing.is_running {
+            if syncing.is_running {
+                self.synced.wait(syncing);
+            } else if let Some(time) = patience(&syncing.company) {
+                self.synced.wait_for(syncing, time);
+            } else {
                 syncing.is_running = true;
                 return Ok(Some(Running(self)));
             }
-            self.synced.wait(&mut syncing);
         }
     }
 
     /// Returns when everything before `position` is durable.
     pub(crate) fn sync_to(&self, position: Lsn) -> Result<(), Fault> {
-        let Some(_running) = self.begin_sync(position)? else { return Ok(()) };
-        self.sync_files(GenerationId::ZERO).map(|_| ())
+        let Some(running) = self.begin_together(position)? else { return Ok(()) };
+        let begun = self.table.now();
+        self.sync_files(GenerationId::ZERO)?;
+        let now = self.table.now();
+        self.syncing.lock().company.end(now, now.saturating_sub(begun), self.durable());
+        drop(running);
+        Ok(())
     }
 
     /// Makes durable what files of generations from `first` on say, for a checkpoint that has what
