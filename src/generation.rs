@@ -201,6 +201,10 @@ impl sapwood_flusher::Generation for Generation {
         MemtableStream { cursor, direction: Direction::Forward }
     }
 
+    fn weights(&self, tree: TreeId) -> Vec<(&[u8], u64)> {
+        self.memtable.weights(tree)
+    }
+
     fn tombstones(&self, tree: TreeId) -> Tombstones {
         Tombstones::merged(&self.memtable.tombstones(tree))
     }

@@ -35,6 +35,10 @@ use ranges::Ranges;
 
 pub(crate) use ranges::Gathered;
 
+/// To tell how its bytes are spread, of a memtable with more rows every second, third, ... span is
+/// looked at. Measured: going through all 50 000 rows of one took a tenth of its spill.
+const WEIGHED_ROWS: u64 = 8192;
+
 /// A sorted index of messages that grows until it is sealed.
 pub(crate) struct Memtable {
     index: Index,
@@ -136,10 +140,38 @@ impl Memtable {
         trees
     }
 
+    /// How the bytes of `tree` are spread over its keys, about: keys, ascending, each with what there
+    /// is from it up to the next one. A key counts once, however many versions it has. Of many
+    /// entries only some thousands are looked at. While nobody inserts.
+    pub(crate) fn weights(&self, tree: TreeId) -> Vec<(&[u8], u64)> {
+        let every = (self.index.totals().rows.load(Ordering::Relaxed) / WEIGHED_ROWS).max(1);
+        let spans = self.index.spans_of(tree, usize::try_from(every).unwrap_or(usize::MAX));
+        let weight = |(first, entries)| {
+            let entries = entries_from(first).take(usize::from(entries));
+            let mut ours = entries.filter(|entry| entry.tree() == tree).peekable();
+            let key = ours.peek()?.key();
+            Some((key, ours.filter(is_oldest).map(user_bytes).sum::<u64>() * every))
+        };
+        spans.into_iter().filter_map(weight).collect()
+    }
+
     /// A cursor over the entries of one tree, at no entry yet.
     pub(crate) fn cursor(&self, tree: TreeId) -> MemtableCursor<'_> {
         MemtableCursor { index: &self.index, tree, current: None }
     }
+}
+
+fn entries_from(first: Entry<'_>) -> impl Iterator<Item = Entry<'_>> {
+    std::iter::successors(Some(first), |entry| entry.next())
+}
+
+/// Whether no older version of the key follows.
+fn is_oldest(entry: &Entry<'_>) -> bool {
+    entry.next().is_none_or(|next| next.tree() != entry.tree() || next.key() != entry.key())
+}
+
+fn user_bytes(entry: Entry<'_>) -> u64 {
+    (entry.key().len() + entry.version().op.payload().len()) as u64
 }
 
 /// The place behind all entries of `tree`.

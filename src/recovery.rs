@@ -210,12 +210,13 @@ impl Opening {
         let helpers = Helpers::start(&self.table, &self.mover, background)?;
         let mut spill = |generation| self.spill(generation, &helpers);
         let mut generation = self.fresh();
+        let mut memory = Vec::new();
         for (index, file) in log.files.iter().enumerate() {
             if let Some(next) = log.files.get(index + 1) {
                 next.load_soon(&**self.table.storage());
             }
             let begun = generation.first_msn();
-            self.replay(file, &mut generation, &mut spill)?;
+            self.replay(file, &mut memory, &mut generation, &mut spill)?;
             if generation.first_msn() > begun {
                 // It has begun within this file.
                 owed.truncate(log.files.len() - index);
@@ -225,14 +226,16 @@ impl Opening {
     }
 
     /// Puts the messages of one log file into `generation`; `put_away` takes each that is full. The
-    /// last one is left to the caller, also when something is broken.
+    /// last one is left to the caller, also when something is broken. The file is read into
+    /// `memory`, one after the other.
     fn replay(
         &self,
         file: &ReadFile,
+        memory: &mut Vec<u8>,
         generation: &mut Generation,
         put_away: &mut dyn FnMut(Generation) -> Result<()>,
     ) -> Result<()> {
-        let loaded = file.load(&**self.table.storage())?;
+        let loaded = file.load(&**self.table.storage(), std::mem::take(memory))?;
         for group in loaded.groups() {
             let group = group.map_err(|broken| broken.within(file.name(), 0))?;
             if generation.is_full(REPLAYED_TOGETHER * self.table.budget().memtable()) {
@@ -258,6 +261,7 @@ impl Opening {
                 self.views.advance(newest);
             }
         }
+        *memory = loaded.into_memory();
         Ok(())
     }
 

@@ -49,6 +49,9 @@ pub trait Generation {
     fn trees(&self) -> Vec<TreeId>;
     /// The messages of `tree`, at the first.
     fn messages(&self, tree: TreeId) -> Self::Messages<'_>;
+    /// About how many bytes of `tree` there are from each of these keys, which ascend, up to the
+    /// next one.
+    fn weights(&self, tree: TreeId) -> Vec<(&[u8], u64)>;
     /// The range deletes of `tree`.
     fn tombstones(&self, tree: TreeId) -> Tombstones;
     /// Runs of `tree` that were written before, oldest first; they are older than its messages.
@@ -103,21 +106,17 @@ impl Candidate {
         Candidate { upper, height, bytes: 0, below }
     }
 
-    /// Takes what the messages, which ascend, have for it.
-    fn weigh<S: Stream<Error = Infallible>>(&mut self, messages: &mut S) {
+    /// Takes what it has of the weights; returns the others, which are behind it.
+    fn weigh<'w>(&mut self, weights: &'w [(&'w [u8], u64)]) -> &'w [(&'w [u8], u64)] {
+        let mut rest = weights;
         for below in &mut self.below {
-            below.weigh(messages);
+            rest = below.weigh(rest);
             self.bytes += below.bytes;
         }
-        while let Some(key) = messages.key() {
-            if self.upper.as_ref().is_some_and(|upper| **upper <= *key) {
-                break;
-            }
-            let newest = messages.versions().next();
-            let payload = newest.map_or(0, |version| version.op.payload().len());
-            self.bytes += (key.len() + payload) as u64;
-            let Ok(()) = messages.advance();
-        }
+        let is_ours = |key: &[u8]| self.upper.as_ref().is_none_or(|upper| *key < **upper);
+        let (ours, behind) = rest.split_at(rest.partition_point(|(key, _)| is_ours(key)));
+        self.bytes += ours.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        behind
     }
 
     /// The goals: this edge, or those below it if pieces are worth it there.
@@ -198,7 +197,7 @@ impl Mover {
     fn goals<G: Generation>(&self, generation: &G, tree: &CatalogTree) -> Vec<Goal> {
         let mut top = Candidate::new(&tree.top, &Bounds::all());
         if !top.below.is_empty() {
-            top.weigh(&mut generation.messages(tree.id));
+            top.weigh(&generation.weights(tree.id));
         }
         let mut goals = Vec::new();
         top.settle(self.limits.piece_bytes, &mut goals);

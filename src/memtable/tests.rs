@@ -396,3 +396,50 @@ fn check_count(memtable: &Memtable, visible: u64) {
     }
     assert_eq!(count, visible);
 }
+
+/// What a tree's keys and values have, key by key, in pieces of a hundredth of the key space.
+fn spread(weights: &[(&[u8], u64)]) -> [u64; 100] {
+    let mut spread = [0; 100];
+    for (key, bytes) in weights {
+        spread[usize::from(key[0]) * 100 / 256] += bytes;
+    }
+    spread
+}
+
+#[test]
+fn weights_of_few_rows_are_exact() {
+    let memtable = empty();
+    for number in 0..2_000u64 {
+        let key = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+        memtable.insert(tree(number % 3), &key, msn(2 * number + 1), Op::Put(&[7; 20]));
+        // An older version counts for nothing more.
+        memtable.insert(tree(number % 3), &key, msn(2 * number + 2), Op::Put(&[7; 20]));
+    }
+    for of in 0..3 {
+        let weights = memtable.weights(tree(of));
+        assert!(weights.is_sorted_by(|(one, _), (other, _)| one < other));
+        let bytes: u64 = weights.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(bytes, 28 * (2_000 - of).div_ceil(3));
+    }
+    assert_eq!(memtable.weights(tree(3)), []);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "too many rows")]
+fn weights_of_many_rows_are_nearly_right() {
+    const ROWS: u64 = 60_000;
+    let memtable = empty();
+    for number in 0..ROWS {
+        let key = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+        memtable.insert(tree(number % 2), &key, msn(number + 1), Op::Put(&[7; 20]));
+    }
+    for of in 0..2 {
+        let weights = memtable.weights(tree(of));
+        assert!(weights.len() < 5_000, "{} keys", weights.len());
+        let fair = 28 * ROWS / 2 / 100;
+        let spread = spread(&weights);
+        assert!(spread.iter().all(|bytes| (fair / 2..fair * 2).contains(bytes)), "{spread:?}");
+        let all = spread.iter().sum::<u64>();
+        assert!((fair * 95..fair * 105).contains(&all), "{all}");
+    }
+}

@@ -51,8 +51,9 @@ impl Opening {
             Ok(())
         };
         let mut generation = self.fresh();
+        let mut memory = Vec::new();
         for file in &log.files {
-            self.replay(file, &mut generation, &mut keep)?;
+            self.replay(file, &mut memory, &mut generation, &mut keep)?;
         }
         keep(generation)?;
         self.store(sealed, None);
@@ -66,10 +67,10 @@ impl Opening {
             generation.seal(self.views.visible());
             sealed.push(Arc::new(generation));
         };
-        let mut replayed = Ok(());
+        let (mut replayed, mut memory) = (Ok(()), Vec::new());
         for file in &log.files {
             let mut generation = self.fresh();
-            replayed = self.replay(file, &mut generation, &mut |full| {
+            replayed = self.replay(file, &mut memory, &mut generation, &mut |full| {
                 keep(full);
                 Ok(())
             });

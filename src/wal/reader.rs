@@ -75,7 +75,7 @@ impl ReadFile {
         if !self.has_runs {
             return Ok(logged);
         }
-        let loaded = self.load(storage)?;
+        let loaded = self.load(storage, Vec::new())?;
         for group in loaded.groups() {
             let group = group.map_err(|broken| broken.within(&self.name, 0))?;
             let Some((numbers, runs)) = runs_in(group.payload) else { continue };
@@ -115,7 +115,8 @@ impl ReadFile {
     /// The same for all that it has of its own: what a sync that failed has forgotten is written by
     /// no later one. What is in the tail stays there, see [`rewrite_tail`].
     pub(crate) fn rewrite(&self, storage: &dyn Storage) -> Result<(), Fault> {
-        let mut bytes = read_whole(storage, &self.name)?;
+        let mut bytes = Vec::new();
+        read_whole(storage, &self.name, &mut bytes)?;
         bytes.truncate(self.tail.as_ref().map_or(self.end, |(offset, _)| *offset));
         rewrite_file(storage, &self.name, &bytes)
     }
@@ -125,9 +126,10 @@ impl ReadFile {
         read_soon(storage, &self.name);
     }
 
-    /// Reads the file once more.
-    pub(crate) fn load(&self, storage: &dyn Storage) -> Result<LoadedFile, Fault> {
-        let mut bytes = read_whole(storage, &self.name)?;
+    /// Reads the file once more, into memory that may have been used before.
+    pub(crate) fn load(&self, storage: &dyn Storage, memory: Vec<u8>) -> Result<LoadedFile, Fault> {
+        let mut bytes = memory;
+        read_whole(storage, &self.name, &mut bytes)?;
         if let Some((offset, frames)) = &self.tail {
             complete(&mut bytes, *offset, frames);
         }
@@ -158,6 +160,11 @@ pub(crate) struct LoadedFile {
 }
 
 impl LoadedFile {
+    /// The memory, for the next file.
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The groups in it, in order.
     pub(crate) fn groups(&self) -> impl Iterator<Item = Result<Frame<'_>, Corruption>> {
         let mut offset = WAL_HEADER_BYTES;
@@ -254,6 +261,8 @@ struct Scan<'a> {
     lost: Option<Corruption>,
     /// The log's tail; empty when there is none.
     tail: Vec<u8>,
+    /// Where the last file was read into.
+    memory: Vec<u8>,
 }
 
 impl<'a> Scan<'a> {
@@ -269,6 +278,7 @@ impl<'a> Scan<'a> {
             headless: None,
             lost: None,
             tail,
+            memory: Vec::new(),
         };
         let told = scan.frames_in_tail().map_or(Lsn::ZERO, |tail| tail.durable);
         scan.known = scan.known.max(told);
@@ -286,8 +296,16 @@ impl<'a> Scan<'a> {
     }
 
     fn file(&mut self, storage: &dyn Storage, generation: GenerationId) -> Result<(), Fault> {
+        let mut bytes = std::mem::take(&mut self.memory);
+        read_whole(storage, &file_name(generation), &mut bytes)?;
+        let taken = self.take_file(generation, &mut bytes);
+        self.memory = bytes;
+        taken
+    }
+
+    /// Takes what is to be believed of a file that holds `bytes`.
+    fn take_file(&mut self, generation: GenerationId, bytes: &mut Vec<u8>) -> Result<(), Fault> {
         let name = file_name(generation);
-        let bytes = read_whole(storage, &name)?;
         self.meet(generation);
         if bytes.iter().all(|byte| *byte == 0) {
             // Its creation was cut off, or it was lost with everything behind it.
@@ -296,23 +314,23 @@ impl<'a> Scan<'a> {
             self.stop(empty);
             return Ok(());
         }
-        let header = match WalHeader::decode(&bytes) {
+        let header = match WalHeader::decode(bytes) {
             Ok(header) => header,
             Err(broken) => {
                 // Its frames may still tell that it was durable, header and all.
-                self.learn(&self.supposed(generation), &bytes, WAL_HEADER_BYTES);
+                self.learn(&self.supposed(generation), bytes, WAL_HEADER_BYTES);
                 let broken = broken.within(&name, 0);
                 self.headless = Some(broken.clone());
                 self.stop(broken);
                 return Ok(());
             }
         };
-        self.check_header(&header, generation, &name, &bytes)?;
+        self.check_header(&header, generation, &name, bytes)?;
         if !header.is_begun {
             let is_used = bytes.iter().skip(WAL_HEADER_BYTES).any(|byte| *byte != 0);
             // Nobody knows where it goes on. If it is here, its frames may know that it was
             // durable.
-            self.learn(&self.supposed(generation), &bytes, WAL_HEADER_BYTES);
+            self.learn(&self.supposed(generation), bytes, WAL_HEADER_BYTES);
             let rule = if is_used { "its first frame cannot be read" } else { AHEAD };
             self.stop(Corruption::new("log file", 0, rule).within(&name, 0));
             return Ok(());
@@ -322,14 +340,14 @@ impl<'a> Scan<'a> {
         }
         if header.epoch > self.superblock.epoch || self.stop.is_some() {
             self.has_passed |= header.epoch == self.superblock.epoch;
-            self.learn(&header, &bytes, WAL_HEADER_BYTES);
+            self.learn(&header, bytes, WAL_HEADER_BYTES);
             self.stop(
                 Corruption::new("log file", 0, "what comes before it is missing").within(&name, 0),
             );
             return Ok(());
         }
         if !self.continues(&header, generation) {
-            self.learn(&header, &bytes, WAL_HEADER_BYTES);
+            self.learn(&header, bytes, WAL_HEADER_BYTES);
             self.stop(
                 Corruption::new("log file", 0, "it does not continue the one before")
                     .within(&name, 0),
@@ -383,16 +401,16 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn frames(&mut self, header: WalHeader, name: String, mut bytes: Vec<u8>) {
+    fn frames(&mut self, header: WalHeader, name: String, bytes: &mut Vec<u8>) {
         let mut file = ReadFile::begun(name, header);
-        let mut stopped = file.take_frames(&bytes);
+        let mut stopped = file.take_frames(bytes);
         if let Some(frames) = self.frames_from(file.end_in_log()) {
-            complete(&mut bytes, file.end, &frames);
+            complete(bytes, file.end, &frames);
             file.tail = Some((file.end, frames));
-            stopped = file.take_frames(&bytes);
+            stopped = file.take_frames(bytes);
         }
         if let Some(broken) = stopped {
-            self.learn(&header, &bytes, file.end);
+            self.learn(&header, bytes, file.end);
             self.stop(broken.within(&file.name, 0));
         }
         self.end = file.end_in_log();
@@ -471,7 +489,10 @@ fn read_tail(storage: &dyn Storage, superblock: &Superblock) -> Result<Vec<u8>, 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         opened => opened.map_err(|error| Fault::io("reading", &name, error))?,
     };
-    read_at_most(&*file, TAIL_BYTES_MAX).map_err(|error| Fault::io("reading", &name, error))
+    let mut bytes = Vec::new();
+    let read = read_at_most(&*file, TAIL_BYTES_MAX, &mut bytes);
+    read.map_err(|error| Fault::io("reading", &name, error))?;
+    Ok(bytes)
 }
 
 /// Makes the tail durable where it is, name and all; takes no space.
@@ -502,14 +523,14 @@ fn read_soon(storage: &dyn Storage, name: &str) {
     }
 }
 
-fn read_whole(storage: &dyn Storage, name: &str) -> Result<Vec<u8>, Fault> {
-    let read = storage.open(name).and_then(|file| read_at_most(&*file, u64::MAX));
+/// Reads a file into `bytes`, which may have been used before.
+fn read_whole(storage: &dyn Storage, name: &str, bytes: &mut Vec<u8>) -> Result<(), Fault> {
+    let read = storage.open(name).and_then(|file| read_at_most(&*file, u64::MAX, bytes));
     read.map_err(|error| Fault::io("reading", name, error))
 }
 
-fn read_at_most(file: &dyn StorageFile, bytes_max: u64) -> io::Result<Vec<u8>> {
+fn read_at_most(file: &dyn StorageFile, bytes_max: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     let length = usize::try_from(file.len()?.min(bytes_max)).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; length];
-    file.read_at(&mut bytes, 0)?;
-    Ok(bytes)
+    bytes.resize(length, 0);
+    file.read_at(bytes, 0)
 }

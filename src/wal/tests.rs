@@ -509,8 +509,9 @@ impl Tailed {
         };
         let log = read_log(&disk, &superblock)?;
         // Reading it once more finds the same.
-        let groups =
-            |file: &ReadFile| file.load(&disk).unwrap().groups().all(|group| group.is_ok());
+        let groups = |file: &ReadFile| {
+            file.load(&disk, Vec::new()).unwrap().groups().all(|group| group.is_ok())
+        };
         assert!(log.files.iter().all(groups));
         Ok(log)
     }
