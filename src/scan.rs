@@ -21,9 +21,9 @@ use sapwood_cachetable::{Cachetable, Fault, ReadAhead, RunCursor, Stretch};
 use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::fold::{Seen, see};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
-use sapwood_serialize::node::{Edge, Node};
+use sapwood_serialize::node::{Edge, Node, ResidentNode};
 use sapwood_serialize::run::{Bounds, Run};
-use sapwood_serialize::segment::Key;
+use sapwood_serialize::segment::{Key, Segment};
 use sapwood_serialize::{MergeError, Op, Page, Sight, Tombstone, Tombstones, TreeId, Version};
 
 use crate::error::{Error, Result};
@@ -48,12 +48,20 @@ pub(crate) struct Request<'a> {
     pub(crate) bytes: usize,
 }
 
+/// So many segments before a leaf's end a long scan has the next leaf fetched. A batch ends in the
+/// next segment, or the one behind it, and the device may need as long as one of them takes.
+const LAST_SEGMENTS: usize = 4;
+
 /// A batch of more rows than this belongs to a long scan.
 const SHORT_SCAN_ROWS: usize = 512;
 
 impl Request<'_> {
+    fn is_long(&self) -> bool {
+        self.rows > SHORT_SCAN_ROWS
+    }
+
     fn ahead(&self) -> ReadAhead {
-        if self.rows > SHORT_SCAN_ROWS { ReadAhead::LONG_SCAN } else { ReadAhead::SCAN }
+        if self.is_long() { ReadAhead::LONG_SCAN } else { ReadAhead::SCAN }
     }
 }
 
@@ -139,6 +147,7 @@ pub(crate) fn batch(
             break;
         }
         let leaf = Leaf::find(table, layers, &tree.top, &rest, request)?;
+        leaf.read_next_soon(table, &rest, request);
         let before = gathered.bytes;
         left = gathered.take_leaf(&leaf, leaf.merge(table, layers, request)?, &rest, tree)?;
         leaf.charge(gathered.bytes - before);
@@ -405,6 +414,14 @@ struct Leaf {
     is_above_leaf: bool,
     /// The edges on the way that had something waiting.
     buffered: Vec<Arc<Edge>>,
+    next: Option<Beside>,
+}
+
+/// The edge beside a leaf's, or beside one above it, in the scan's direction.
+struct Beside {
+    edge: Arc<Edge>,
+    /// Held until the edge's child is in memory, see `read`.
+    _parent: Arc<ResidentNode>,
 }
 
 impl Leaf {
@@ -427,6 +444,7 @@ impl Leaf {
         }
         // Held until its child is in memory, see `read`.
         let mut _parent = None;
+        let mut next = None;
         loop {
             if !edge.buffer().is_empty() {
                 runs.extend(edge.buffer().iter().rev().cloned());
@@ -444,7 +462,7 @@ impl Leaf {
                     runs.push(Arc::new(run.clone()));
                     let bounds = bounds.intersection(rest);
                     let covers = clipped(&covers, &bounds);
-                    return Ok(Leaf { bounds, runs, covers, is_above_leaf: false, buffered });
+                    return Ok(Leaf { bounds, runs, covers, is_above_leaf: false, buffered, next });
                 }
                 Node::Internal(node) => {
                     let index = match (request.direction, &rest.upper) {
@@ -454,6 +472,13 @@ impl Leaf {
                             node.pivots().partition_point(|pivot| pivot < upper)
                         }
                     };
+                    let beside = match request.direction {
+                        Direction::Forward => Some(index + 1),
+                        Direction::Backward => index.checked_sub(1),
+                    };
+                    let beside = beside.and_then(|beside| node.edges().get(beside)).cloned();
+                    let here = |edge| Beside { edge, _parent: resident.clone() };
+                    next = beside.map(here).or(next);
                     bounds = node.bounds_of(index, &bounds);
                     edge = node.edge(index).clone();
                 }
@@ -469,7 +494,39 @@ impl Leaf {
         buffered: Vec<Arc<Edge>>,
     ) -> Leaf {
         let covers = clipped(covers, &bounds);
-        Leaf { bounds, runs, covers, is_above_leaf: true, buffered }
+        Leaf { bounds, runs, covers, is_above_leaf: true, buffered, next: None }
+    }
+
+    /// In its last segments, a long scan will probably come to the next leaf, too: the device reads
+    /// the first one there while the rows of these are gone through.
+    fn read_next_soon(&self, table: &Cachetable, rest: &Bounds, request: &Request<'_>) {
+        let beyond = self.beyond(rest, request.direction).filter(|beyond| !beyond.is_empty());
+        if !request.is_long()
+            || beyond.is_none()
+            || self.segments_left(request.direction) > LAST_SEGMENTS
+        {
+            return;
+        }
+        // What cannot be read is told when the scan comes to it.
+        let next = self.next.as_ref().map(|beside| &beside.edge);
+        let segment = next.and_then(|next| first_segment(table, next, request.direction));
+        if let Some(segment) = segment {
+            table.read_soon(&segment);
+        }
+    }
+
+    /// How many segments of its own run there are from where the scan stands.
+    fn segments_left(&self, direction: Direction) -> usize {
+        let parts = self.runs.last().map_or(&[][..], |run| run.segments());
+        match (direction, &self.bounds.upper) {
+            (Direction::Forward, _) => {
+                parts.len() - parts.partition_point(|part| part.is_below(&self.bounds.lower))
+            }
+            (Direction::Backward, None) => parts.len(),
+            (Direction::Backward, Some(upper)) => {
+                parts.partition_point(|part| *part.first() < **upper)
+            }
+        }
     }
 
     /// Charges what a scan got here to the buffers that it had to be merged from.
@@ -520,6 +577,27 @@ impl Leaf {
             }
         }
     }
+}
+
+/// The first segment below `edge` in the direction, if it can be told. Reads nodes.
+fn first_segment(table: &Cachetable, edge: &Edge, direction: Direction) -> Option<Arc<Segment>> {
+    let resident = table.node(&edge.child).ok()?;
+    let parts = match &resident.node {
+        Node::Leaf(run) => run.segments(),
+        Node::Internal(node) => {
+            let edges = node.edges();
+            let edge = match direction {
+                Direction::Forward => edges.first(),
+                Direction::Backward => edges.last(),
+            };
+            return first_segment(table, edge?, direction);
+        }
+    };
+    let part = match direction {
+        Direction::Forward => parts.first(),
+        Direction::Backward => parts.last(),
+    };
+    part.map(|part| part.segment.clone())
 }
 
 fn clipped(covers: &[Tombstones], bounds: &Bounds) -> Tombstones {

@@ -254,7 +254,7 @@ impl Cachetable {
     }
 
     /// Has the system fetch all of `segment` meanwhile, if none of it is in memory.
-    pub(crate) fn read_soon(&self, segment: &Segment) {
+    pub fn read_soon(&self, segment: &Segment) {
         let is_here = segment.resident().is_some_and(|part| {
             let slots = part.slots();
             [slots.first(), slots.last()].into_iter().flatten().any(PageSlot::is_resident)

@@ -129,15 +129,19 @@ impl<'a> RunCursor<'a> {
         self.table.part(&reference.segment)
     }
 
-    /// A cursor that reads large windows will probably come to the next segment, too: the device
-    /// reads it while the rows of this one are gone through.
+    /// A cursor that reads large windows will probably come to the next segments, too: the device
+    /// reads them while the rows of this one are gone through. One may take it longer than that, so
+    /// it is asked for the one behind the next.
     fn read_next_soon(&self, part: usize) {
         if self.window < self.ahead.next_from {
             return;
         }
-        let next = match self.direction {
-            Direction::Forward => Some(part + 1),
-            Direction::Backward => part.checked_sub(1),
+        let (is_first, next, second) = match self.direction {
+            Direction::Forward => (part == 0, Some(part + 1), Some(part + 2)),
+            Direction::Backward => {
+                let is_last = part + 1 == self.run.segments().len();
+                (is_last, part.checked_sub(1), part.checked_sub(2))
+            }
         };
         let is_wanted = |next: &&SegmentRef| match self.direction {
             Direction::Forward => {
@@ -145,9 +149,11 @@ impl<'a> RunCursor<'a> {
             }
             Direction::Backward => !next.is_below(&self.bounds.lower),
         };
-        let next = next.and_then(|next| self.reference(next)).filter(is_wanted);
-        if let Some(next) = next {
-            self.table.read_soon(&next.segment);
+        let ahead = [next.filter(|_| is_first), second];
+        for part in ahead.into_iter().flatten().filter_map(|part| self.reference(part)) {
+            if is_wanted(&part) {
+                self.table.read_soon(&part.segment);
+            }
         }
     }
 
