@@ -72,3 +72,4 @@ pub use wal_frame::{
     WalHeader, begin_frame, decode_frame, finish_frame, later_knowledge, tail_frames,
 };
 pub use wal_record::{Record, Records, encode_record};
+pub use zeros::is_zero;

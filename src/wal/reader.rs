@@ -11,7 +11,7 @@ use sapwood_cachetable::Fault;
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
     Corruption, Extent, Frame, FrameKind, GenerationId, Lsn, Record, Records, SegmentId, Storage,
-    StorageFile, TailFrames, WAL_HEADER_BYTES, WalHeader, decode_frame, decode_runs,
+    StorageFile, TailFrames, WAL_HEADER_BYTES, WalHeader, decode_frame, decode_runs, is_zero,
     later_knowledge, tail_frames,
 };
 
@@ -307,7 +307,7 @@ impl<'a> Scan<'a> {
     fn take_file(&mut self, generation: GenerationId, bytes: &mut Vec<u8>) -> Result<(), Fault> {
         let name = file_name(generation);
         self.meet(generation);
-        if bytes.iter().all(|byte| *byte == 0) {
+        if is_zero(bytes) {
             // Its creation was cut off, or it was lost with everything behind it.
             let empty = Corruption::new("log file", 0, EMPTY).within(&name, 0);
             self.headless = Some(empty.clone());
@@ -327,10 +327,12 @@ impl<'a> Scan<'a> {
         };
         self.check_header(&header, generation, &name, bytes)?;
         if !header.is_begun {
-            let is_used = bytes.iter().skip(WAL_HEADER_BYTES).any(|byte| *byte != 0);
-            // Nobody knows where it goes on. If it is here, its frames may know that it was
-            // durable.
-            self.learn(&self.supposed(generation), bytes, WAL_HEADER_BYTES);
+            let is_used = !is_zero(bytes.get(WAL_HEADER_BYTES..).unwrap_or_default());
+            if is_used {
+                // Nobody knows where it goes on. If it is here, its frames may know that it was
+                // durable.
+                self.learn(&self.supposed(generation), bytes, WAL_HEADER_BYTES);
+            }
             let rule = if is_used { "its first frame cannot be read" } else { AHEAD };
             self.stop(Corruption::new("log file", 0, rule).within(&name, 0));
             return Ok(());
