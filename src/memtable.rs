@@ -140,9 +140,9 @@ impl Memtable {
         trees
     }
 
-    /// How the bytes of `tree` are spread over its keys, about: keys, ascending, each with what there
-    /// is from it up to the next one. A key counts once, however many versions it has. Of many
-    /// entries only some thousands are looked at. While nobody inserts.
+    /// About how the bytes of `tree` are spread over its keys: keys, ascending, each with what
+    /// there is from it up to the next one. A key counts once, however many versions it has. Of
+    /// many entries some thousands are looked at. While nobody inserts.
     pub(crate) fn weights(&self, tree: TreeId) -> Vec<(&[u8], u64)> {
         let every = (self.index.totals().rows.load(Ordering::Relaxed) / WEIGHED_ROWS).max(1);
         let spans = self.index.spans_of(tree, usize::try_from(every).unwrap_or(usize::MAX));

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The pressure is how full the memtables are that wait to be spilled: those are what background
-//! work has to take over. The delay is owed per byte and paid in sleeps of two milliseconds, so that
-//! hardly any write sees one.
+//! work has to take over. The delay is owed per byte and paid in sleeps of two milliseconds, so
+//! that hardly any write sees one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::engine::{Engine, SEALED_MAX};
 use crate::error::{Error, Kind, Result};
 
 /// A sleep is not shorter than this. Measured: with one millisecond nearly one insert of a thousand
-/// slept at full speed, and the next ones showed in p99.9 (116 us; 76 with two, and a shorter tail).
+/// slept at full speed, and showed in p99.9 (116 us; 76 with two, and a shorter tail).
 const NAP: Duration = Duration::from_millis(2);
 
 /// Nor longer: what is owed beyond it is forgiven.

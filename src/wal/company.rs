@@ -6,11 +6,11 @@
 //!   the last one of the company does      abcd  |  abcd | ...       four
 //! ```
 //!
-//! Those whom a sync lets go are often back before another one would have ended, while the first of
-//! them, had it begun at once, would make all others wait for two. So the first ones wait for as many
-//! as the last sync had in line at its end, but no longer, counted from that end, than it took.
-//! Where they waited in vain, the next syncs begin at once: one, then three, then seven. A single
-//! thread never waits.
+//! Those whom a sync lets go are often back before another one would have ended. Had the first of
+//! them begun one at once, all others would wait for two. So the first ones wait for as many as the
+//! last sync had in line at its end, but no longer, counted from that end, than it took. Where they
+//! waited in vain, the next syncs begin at once: one, then three, then seven. A single thread never
+//! waits.
 
 use std::time::Duration;
 

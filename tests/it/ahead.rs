@@ -35,6 +35,36 @@ fn a_long_scan_has_the_next_segment_read_meanwhile() {
     db.close().unwrap();
 }
 
+/// The first segment of each leaf was waited for, which was a tenth of a scan's time: the disk was
+/// told of the segments of one leaf only.
+#[test]
+fn a_long_scan_has_the_next_leaf_read_meanwhile() {
+    let (disk, gate) = (SimDisk::new(1), Gate::default());
+    let (db, tree) = open(&disk, &gate);
+    for row in 0..ROWS / 2 {
+        tree.insert(row.to_be_bytes(), [b'.'; 20]).unwrap();
+    }
+    db.daemon().drain().unwrap();
+    drop(tree);
+    db.close().unwrap();
+    for direction in ["forward", "backward"] {
+        let (db, tree) = open(&disk, &gate);
+        let before = gate.reads();
+        let rows = match direction {
+            "forward" => tree.iter().count(),
+            _ => tree.iter().rev().count(),
+        };
+        assert_eq!(rows, ROWS as usize / 2);
+        let (told, others) = gate.reads();
+        let (told, others) = (told - before.0, others - before.1);
+        assert!(told > 300, "{direction}: {told} reads were told of");
+        // The node of each leaf is among the others.
+        assert!(others < told * 3 / 4, "{direction}: {others} were not, {told} were");
+        drop(tree);
+        db.close().unwrap();
+    }
+}
+
 /// The next file of the log comes from the disk while this one is gone through.
 #[test]
 fn a_recovery_has_the_next_log_file_read_meanwhile() {

@@ -19,6 +19,10 @@ type Intruder = Box<dyn FnOnce() + Send>;
 pub struct Gate {
     next: Arc<Mutex<Option<(usize, Intruder)>>>,
     hints: Arc<AtomicUsize>,
+    /// The stretches of the block file that it was told of, as starts and ends.
+    told: Arc<Mutex<Vec<(u64, u64)>>>,
+    /// Reads of the block file: those that it was told of, and the others.
+    reads: Arc<[AtomicUsize; 2]>,
     /// Whether syncs of the log are held.
     held: Arc<(Mutex<bool>, Condvar)>,
 }
@@ -38,6 +42,18 @@ impl Gate {
     /// How often the disk was told of a read to come.
     pub fn hints(&self) -> usize {
         self.hints.load(Ordering::Relaxed)
+    }
+
+    /// How many reads of the block file the disk was told of, and how many it was not.
+    pub fn reads(&self) -> (usize, usize) {
+        let [told, others] = &*self.reads;
+        (told.load(Ordering::Relaxed), others.load(Ordering::Relaxed))
+    }
+
+    fn note_read(&self, offset: u64) {
+        let told = self.told.lock().unwrap();
+        let is_told = told.iter().any(|(start, end)| (*start..*end).contains(&offset));
+        self.reads[usize::from(!is_told)].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Lets no sync of a log file come back from now on.
@@ -141,6 +157,9 @@ impl Storage for GatedDisk {
 impl StorageFile for GatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_at(buffer, offset)?;
+        if !self.is_log {
+            self.gate.note_read(offset);
+        }
         self.gate.pass();
         Ok(())
     }
@@ -173,8 +192,11 @@ impl StorageFile for GatedFile {
         self.file.punch(offset, bytes)
     }
 
-    fn will_read(&self, _offset: u64, _bytes: u64) {
+    fn will_read(&self, offset: u64, bytes: u64) {
         self.gate.hints.fetch_add(1, Ordering::Relaxed);
+        if !self.is_log {
+            self.gate.told.lock().unwrap().push((offset, offset + bytes));
+        }
     }
 
     fn start_writeback(&self, offset: u64, bytes: u64) {
