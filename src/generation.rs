@@ -11,7 +11,7 @@ use sapwood_cachetable::sync::atomic::{AtomicU64, Ordering};
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Fault, Reserved};
 use sapwood_serialize::merge_iter::{Direction, Stream};
-use sapwood_serialize::run::Run;
+use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::{Charge, GenerationId, Msn, Tombstones, TreeId, Version};
 
 use crate::memtable::{Memtable, MemtableCursor};
@@ -203,6 +203,10 @@ impl sapwood_flusher::Generation for Generation {
 
     fn weights(&self, tree: TreeId) -> Vec<(&[u8], u64)> {
         self.memtable.weights(tree)
+    }
+
+    fn has_messages(&self, tree: TreeId, bounds: &Bounds) -> bool {
+        self.memtable.has_between(tree, &bounds.lower, bounds.upper.as_deref())
     }
 
     fn tombstones(&self, tree: TreeId) -> Tombstones {

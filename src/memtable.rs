@@ -30,14 +30,14 @@ use sapwood_cachetable::sync::atomic::Ordering;
 use sapwood_serialize::{Meter, Msn, Op, Tombstones, TreeId, Version};
 
 use entry::{Entry, Position};
-use index::{Index, Split};
+use index::{Index, Span, Split};
 use ranges::Ranges;
 
 pub(crate) use ranges::Gathered;
 
-/// To tell how its bytes are spread, of a memtable with more rows every second, third, ... span is
-/// looked at. Measured: going through all 50 000 rows of one took a tenth of its spill.
-const WEIGHED_ROWS: u64 = 8192;
+/// No more spans of entries are looked at to tell how a tree's bytes are spread. Measured: going
+/// through all 50 000 rows of a memtable took a tenth of its spill.
+const WEIGHED_SPANS: usize = if cfg!(test) { 256 } else { 2048 };
 
 /// A sorted index of messages that grows until it is sealed.
 pub(crate) struct Memtable {
@@ -141,18 +141,19 @@ impl Memtable {
     }
 
     /// About how the bytes of `tree` are spread over its keys: keys, ascending, each with what
-    /// there is from it up to the next one. A key counts once, however many versions it has. Of
-    /// many entries some thousands are looked at. While nobody inserts.
+    /// there is from it up to the next one. A key counts once, with its newest version. Of many
+    /// entries some thousands are looked at. While nobody inserts.
     pub(crate) fn weights(&self, tree: TreeId) -> Vec<(&[u8], u64)> {
-        let every = (self.index.totals().rows.load(Ordering::Relaxed) / WEIGHED_ROWS).max(1);
-        let spans = self.index.spans_of(tree, usize::try_from(every).unwrap_or(usize::MAX));
-        let weight = |(first, entries)| {
-            let entries = entries_from(first).take(usize::from(entries));
-            let mut ours = entries.filter(|entry| entry.tree() == tree).peekable();
-            let key = ours.peek()?.key();
-            Some((key, ours.filter(is_oldest).map(user_bytes).sum::<u64>() * every))
-        };
-        spans.into_iter().filter_map(weight).collect()
+        let (spans, every) = self.index.spans_of(tree, WEIGHED_SPANS);
+        let keyed = spans.iter().filter_map(|span| Some((span, entries_of(span, tree).next()?)));
+        keyed.map(|(span, first)| (first.key(), bytes_of(span, tree) * every as u64)).collect()
+    }
+
+    /// Whether there is an entry of `tree` from `lower` on and before `upper`; one search.
+    pub(crate) fn has_between(&self, tree: TreeId, lower: &[u8], upper: Option<&[u8]>) -> bool {
+        let mut cursor = self.cursor(tree);
+        cursor.seek(lower);
+        cursor.valid() && upper.is_none_or(|upper| cursor.key() < upper)
     }
 
     /// A cursor over the entries of one tree, at no entry yet.
@@ -161,17 +162,22 @@ impl Memtable {
     }
 }
 
-fn entries_from(first: Entry<'_>) -> impl Iterator<Item = Entry<'_>> {
-    std::iter::successors(Some(first), |entry| entry.next())
+fn entries_of<'a>(span: &Span<'a>, tree: TreeId) -> impl Iterator<Item = Entry<'a>> {
+    let entries = std::iter::successors(Some(span.first), |entry| entry.next());
+    entries.take(span.entries).filter(move |entry| entry.tree() == tree)
 }
 
-/// Whether no older version of the key follows.
-fn is_oldest(entry: &Entry<'_>) -> bool {
-    entry.next().is_none_or(|next| next.tree() != entry.tree() || next.key() != entry.key())
-}
-
-fn user_bytes(entry: Entry<'_>) -> u64 {
-    (entry.key().len() + entry.version().op.payload().len()) as u64
+/// What the keys have of which the oldest version stands in the span: the newest one there.
+fn bytes_of(span: &Span<'_>, tree: TreeId) -> u64 {
+    let (mut bytes, mut newest) = (0, None);
+    for entry in entries_of(span, tree) {
+        let (key, version) = *newest.get_or_insert((entry.key(), entry.version()));
+        if entry.next().is_none_or(|next| next.tree() != tree || next.key() != key) {
+            bytes += (key.len() + version.op.payload().len()) as u64;
+            newest = None;
+        }
+    }
+    bytes
 }
 
 /// The place behind all entries of `tree`.

@@ -21,9 +21,9 @@ use sapwood_cachetable::{Cachetable, Fault, ReadAhead, RunCursor, Stretch};
 use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::fold::{Seen, see};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
-use sapwood_serialize::node::{Edge, Node, ResidentNode};
-use sapwood_serialize::run::{Bounds, Run};
-use sapwood_serialize::segment::{Key, Segment};
+use sapwood_serialize::node::{Edge, Internal, Node, ResidentNode};
+use sapwood_serialize::run::{Bounds, Run, SegmentRef};
+use sapwood_serialize::segment::Key;
 use sapwood_serialize::{MergeError, Op, Page, Sight, Tombstone, Tombstones, TreeId, Version};
 
 use crate::error::{Error, Result};
@@ -461,6 +461,8 @@ impl Leaf {
                 Node::Leaf(run) => {
                     runs.push(Arc::new(run.clone()));
                     let bounds = bounds.intersection(rest);
+                    let beyond = beyond(&bounds, rest, request.direction);
+                    let next = next.filter(|_| is_worth_reading(&covers, &beyond, request));
                     let covers = clipped(&covers, &bounds);
                     return Ok(Leaf { bounds, runs, covers, is_above_leaf: false, buffered, next });
                 }
@@ -472,13 +474,11 @@ impl Leaf {
                             node.pivots().partition_point(|pivot| pivot < upper)
                         }
                     };
-                    let beside = match request.direction {
-                        Direction::Forward => Some(index + 1),
-                        Direction::Backward => index.checked_sub(1),
-                    };
-                    let beside = beside.and_then(|beside| node.edges().get(beside)).cloned();
-                    let here = |edge| Beside { edge, _parent: resident.clone() };
-                    next = beside.map(here).or(next);
+                    if request.is_long() {
+                        let edge = edge_beside(node, index, request.direction).cloned();
+                        let here = |edge| Beside { edge, _parent: resident.clone() };
+                        next = edge.map(here).or(next);
+                    }
                     bounds = node.bounds_of(index, &bounds);
                     edge = node.edge(index).clone();
                 }
@@ -500,18 +500,17 @@ impl Leaf {
     /// In its last segments, a long scan will probably come to the next leaf, too: the device reads
     /// the first one there while the rows of these are gone through.
     fn read_next_soon(&self, table: &Cachetable, rest: &Bounds, request: &Request<'_>) {
-        let beyond = self.beyond(rest, request.direction).filter(|beyond| !beyond.is_empty());
-        if !request.is_long()
-            || beyond.is_none()
-            || self.segments_left(request.direction) > LAST_SEGMENTS
-        {
+        let Some(Beside { edge, .. }) = &self.next else { return };
+        // Without values, a batch may have all of a leaf.
+        let is_near = request.wanted == Wanted::Keys
+            || self.segments_left(request.direction) <= LAST_SEGMENTS;
+        if !is_near {
             return;
         }
         // What cannot be read is told when the scan comes to it.
-        let next = self.next.as_ref().map(|beside| &beside.edge);
-        let segment = next.and_then(|next| first_segment(table, next, request.direction));
-        if let Some(segment) = segment {
-            table.read_soon(&segment);
+        let part = first_part(table, edge, request.direction);
+        if let Some(part) = part.filter(|part| part.may_meet(rest)) {
+            table.read_soon(&part.segment);
         }
     }
 
@@ -566,21 +565,41 @@ impl Leaf {
 
     /// What is left of `rest` behind this leaf.
     fn beyond(&self, rest: &Bounds, direction: Direction) -> Option<Bounds> {
-        match direction {
-            Direction::Forward => {
-                let lower = self.bounds.upper.clone()?;
-                Some(Bounds { lower, upper: rest.upper.clone() })
-            }
-            Direction::Backward => {
-                let upper = Some(self.bounds.lower.clone()).filter(|lower| !lower.is_empty());
-                Some(Bounds { lower: rest.lower.clone(), upper: Some(upper?) })
-            }
+        beyond(&self.bounds, rest, direction)
+    }
+}
+
+/// What is left of `rest` behind `bounds`.
+fn beyond(bounds: &Bounds, rest: &Bounds, direction: Direction) -> Option<Bounds> {
+    match direction {
+        Direction::Forward => {
+            let lower = bounds.upper.clone()?;
+            Some(Bounds { lower, upper: rest.upper.clone() })
+        }
+        Direction::Backward => {
+            let upper = Some(bounds.lower.clone()).filter(|lower| !lower.is_empty());
+            Some(Bounds { lower: rest.lower.clone(), upper: Some(upper?) })
         }
     }
 }
 
+/// Whether a scan comes to the leaf beyond: neither does it end before, nor pass over it because it
+/// was deleted.
+fn is_worth_reading(covers: &[Tombstones], beyond: &Option<Bounds>, request: &Request<'_>) -> bool {
+    let beyond = beyond.as_ref().filter(|beyond| !beyond.is_empty());
+    beyond.is_some_and(|beyond| hidden_stretch(covers, beyond, request).is_none())
+}
+
+fn edge_beside(node: &Internal, index: usize, direction: Direction) -> Option<&Arc<Edge>> {
+    let beside = match direction {
+        Direction::Forward => index + 1,
+        Direction::Backward => index.checked_sub(1)?,
+    };
+    node.edges().get(beside)
+}
+
 /// The first segment below `edge` in the direction, if it can be told. Reads nodes.
-fn first_segment(table: &Cachetable, edge: &Edge, direction: Direction) -> Option<Arc<Segment>> {
+fn first_part(table: &Cachetable, edge: &Edge, direction: Direction) -> Option<SegmentRef> {
     let resident = table.node(&edge.child).ok()?;
     let parts = match &resident.node {
         Node::Leaf(run) => run.segments(),
@@ -590,14 +609,14 @@ fn first_segment(table: &Cachetable, edge: &Edge, direction: Direction) -> Optio
                 Direction::Forward => edges.first(),
                 Direction::Backward => edges.last(),
             };
-            return first_segment(table, edge?, direction);
+            return first_part(table, edge?, direction);
         }
     };
     let part = match direction {
         Direction::Forward => parts.first(),
         Direction::Backward => parts.last(),
     };
-    part.map(|part| part.segment.clone())
+    part.cloned()
 }
 
 fn clipped(covers: &[Tombstones], bounds: &Bounds) -> Tombstones {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The pressure is how full the memtables are that wait to be spilled: those are what background
-//! work has to take over. The delay is owed per byte and paid in sleeps of two milliseconds, so
-//! that hardly any write sees one.
+//! work has to take over. The delay is owed per byte and paid in sleeps of two milliseconds and
+//! more, so that hardly any write sees one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -27,7 +27,7 @@ pub struct ReadAhead {
     pub first: usize,
     /// Up to how many a read grows.
     pub most: usize,
-    /// From reads of how many on the next segment is asked for, too.
+    /// From reads of how many on the next two segments are asked for, too.
     pub next_from: usize,
     /// What becomes of the pages.
     pub caching: Caching,
@@ -68,6 +68,8 @@ pub struct RunCursor<'a> {
     /// Pages read ahead: the index of the first, and the pages.
     fetched: (usize, Vec<Arc<Page>>),
     position: Option<Position>,
+    /// Whether a segment was opened.
+    has_begun: bool,
 }
 
 impl<'a> RunCursor<'a> {
@@ -81,8 +83,17 @@ impl<'a> RunCursor<'a> {
     ) -> Result<RunCursor<'a>, Fault> {
         let fetched = (0, Vec::new());
         let window = ahead.first;
-        let mut cursor =
-            RunCursor { table, run, bounds, direction, ahead, window, fetched, position: None };
+        let mut cursor = RunCursor {
+            table,
+            run,
+            bounds,
+            direction,
+            ahead,
+            window,
+            fetched,
+            position: None,
+            has_begun: false,
+        };
         match direction {
             Direction::Forward => cursor.seek_first()?,
             Direction::Backward => cursor.seek_last()?,
@@ -131,28 +142,20 @@ impl<'a> RunCursor<'a> {
 
     /// A cursor that reads large windows will probably come to the next segments, too: the device
     /// reads them while the rows of this one are gone through. One may take it longer than that, so
-    /// it is asked for the one behind the next.
-    fn read_next_soon(&self, part: usize) {
+    /// it is asked for the one behind the next; at the cursor's first segment, for both.
+    fn read_next_soon(&mut self, part: usize) {
+        let has_begun = std::mem::replace(&mut self.has_begun, true);
         if self.window < self.ahead.next_from {
             return;
         }
-        let (is_first, next, second) = match self.direction {
-            Direction::Forward => (part == 0, Some(part + 1), Some(part + 2)),
-            Direction::Backward => {
-                let is_last = part + 1 == self.run.segments().len();
-                (is_last, part.checked_sub(1), part.checked_sub(2))
-            }
-        };
-        let is_wanted = |next: &&SegmentRef| match self.direction {
-            Direction::Forward => {
-                self.bounds.upper.as_ref().is_none_or(|upper| next.first() < upper)
-            }
-            Direction::Backward => !next.is_below(&self.bounds.lower),
-        };
-        let ahead = [next.filter(|_| is_first), second];
-        for part in ahead.into_iter().flatten().filter_map(|part| self.reference(part)) {
-            if is_wanted(&part) {
-                self.table.read_soon(&part.segment);
+        for distance in if has_begun { 2..=2 } else { 1..=2 } {
+            let next = match self.direction {
+                Direction::Forward => Some(part + distance),
+                Direction::Backward => part.checked_sub(distance),
+            };
+            let next = next.and_then(|next| self.reference(next));
+            if let Some(next) = next.filter(|next| next.may_meet(&self.bounds)) {
+                self.table.read_soon(&next.segment);
             }
         }
     }

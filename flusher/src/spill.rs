@@ -52,6 +52,8 @@ pub trait Generation {
     /// About how many bytes of `tree` there are from each of these keys, which ascend, up to the
     /// next one.
     fn weights(&self, tree: TreeId) -> Vec<(&[u8], u64)>;
+    /// Whether there is a message of `tree` within `bounds`; a search.
+    fn has_messages(&self, tree: TreeId, bounds: &Bounds) -> bool;
     /// The range deletes of `tree`.
     fn tombstones(&self, tree: TreeId) -> Tombstones;
     /// Runs of `tree` that were written before, oldest first; they are older than its messages.
@@ -82,9 +84,9 @@ struct Goal {
 
 /// An edge that a piece could go to, and those below it if it could pass.
 struct Candidate {
-    upper: Option<Key>,
+    bounds: Bounds,
     height: u8,
-    /// What the generation has for it.
+    /// About what the generation has for it; nothing only where it has nothing.
     bytes: u64,
     below: Vec<Candidate>,
 }
@@ -102,20 +104,28 @@ impl Candidate {
             }
             _ => Vec::new(),
         };
-        let (upper, height) = (bounds.upper.clone(), edge.child.height());
-        Candidate { upper, height, bytes: 0, below }
+        let (bounds, height) = (bounds.clone(), edge.child.height());
+        Candidate { bounds, height, bytes: 0, below }
     }
 
-    /// Takes what it has of the weights; returns the others, which are behind it.
-    fn weigh<'w>(&mut self, weights: &'w [(&'w [u8], u64)]) -> &'w [(&'w [u8], u64)] {
+    /// Takes what it has of the weights; returns the others, which are behind it. `has_any` tells of
+    /// an edge without a weight whether there is anything for it: weights are gathered from samples.
+    fn weigh<'w>(
+        &mut self,
+        weights: &'w [(&'w [u8], u64)],
+        has_any: &dyn Fn(&Bounds) -> bool,
+    ) -> &'w [(&'w [u8], u64)] {
         let mut rest = weights;
         for below in &mut self.below {
-            rest = below.weigh(rest);
+            rest = below.weigh(rest, has_any);
             self.bytes += below.bytes;
         }
-        let is_ours = |key: &[u8]| self.upper.as_ref().is_none_or(|upper| *key < **upper);
+        let is_ours = |key: &[u8]| self.bounds.upper.as_ref().is_none_or(|upper| *key < **upper);
         let (ours, behind) = rest.split_at(rest.partition_point(|(key, _)| is_ours(key)));
         self.bytes += ours.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        if self.bytes == 0 && has_any(&self.bounds) {
+            self.bytes = 1;
+        }
         behind
     }
 
@@ -125,7 +135,7 @@ impl Candidate {
         if pieces > 0 && self.bytes / pieces >= piece_bytes {
             self.below.iter().for_each(|below| below.settle(piece_bytes, goals));
         } else {
-            goals.push(Goal { upper: self.upper.clone(), height: self.height });
+            goals.push(Goal { upper: self.bounds.upper.clone(), height: self.height });
         }
     }
 }
@@ -197,7 +207,8 @@ impl Mover {
     fn goals<G: Generation>(&self, generation: &G, tree: &CatalogTree) -> Vec<Goal> {
         let mut top = Candidate::new(&tree.top, &Bounds::all());
         if !top.below.is_empty() {
-            top.weigh(&generation.weights(tree.id));
+            let has_any = |bounds: &Bounds| generation.has_messages(tree.id, bounds);
+            top.weigh(&generation.weights(tree.id), &has_any);
         }
         let mut goals = Vec::new();
         top.settle(self.limits.piece_bytes, &mut goals);

@@ -72,6 +72,12 @@ impl SegmentRef {
         self.last() < key || self.upper.as_ref().is_some_and(|upper| **upper <= *key)
     }
 
+    /// Whether a key referred to may lie within `bounds`.
+    pub fn may_meet(&self, bounds: &Bounds) -> bool {
+        let begins_before = bounds.upper.as_ref().is_none_or(|upper| *self.first() < **upper);
+        begins_before && !self.is_below(&bounds.lower)
+    }
+
     /// Whether every key referred to is smaller than every key of `next`.
     pub fn is_before(&self, next: &SegmentRef) -> bool {
         self.is_below(next.first())

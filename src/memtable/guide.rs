@@ -29,6 +29,8 @@
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use sapwood_serialize::TreeId;
+
 use super::arena::{Arena, WORD_BYTES};
 use super::entry::{Entry, Header, Position};
 
@@ -39,7 +41,8 @@ pub(super) const SLOTS: usize = 16;
 pub(super) struct Guide {
     level: u32,
     len: AtomicU32,
-    /// Of level 0: how many entries there are from each slot's to the next slot's. For the writer.
+    /// Of level 0: how many entries there are from each slot's to the next slot's. For the writer,
+    /// and for whoever comes when nobody writes any more.
     spans: [AtomicU8; SLOTS],
     slots: [Slot; SLOTS],
 }
@@ -138,6 +141,24 @@ impl Guide {
         guide.entry(at)
     }
 
+    /// Calls `visit` with each place below that leads to entries of `tree`, in order. The first one
+    /// may begin before the tree.
+    pub(super) fn each_span_of<'a>(
+        &'a self,
+        tree: TreeId,
+        visit: &mut dyn FnMut(&'a Guide, usize),
+    ) {
+        for at in self.find(&Position::newest(tree, &[]))..self.len() {
+            if self.slots[at].tree.load(Ordering::Acquire) > tree.to_raw() {
+                return;
+            }
+            match self.level {
+                0 => visit(self, at),
+                _ => self.child(at).each_span_of(tree, visit),
+            }
+        }
+    }
+
     /// The entry that a slot leads to, for guides of level 0.
     pub(super) fn entry(&self, at: usize) -> Entry<'_> {
         debug_assert!(self.level == 0);
@@ -162,7 +183,7 @@ impl Guide {
 
     /// How many entries there are from a slot's to the next slot's, for guides of level 0.
     ///
-    /// For the writer alone, as all methods below are.
+    /// For the writer, or when there is none; the methods below are for the writer alone.
     pub(super) fn span(&self, at: usize) -> u8 {
         self.spans[at].load(Ordering::Relaxed)
     }

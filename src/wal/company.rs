@@ -52,15 +52,15 @@ impl Company {
         (!is_complete && left > Duration::ZERO).then_some(left)
     }
 
-    /// A sync begins for those in line.
+    /// A sync begins for those in line. Who comes too late to wait counts as one who did in vain.
     pub(super) fn begin(&mut self) {
         if self.at_once > 0 {
             self.at_once -= 1;
-        } else if self.line.len() >= self.expected {
-            self.in_vain = 0;
-        } else {
+        } else if self.line.len() < self.expected {
             self.in_vain = (2 * self.in_vain + 1).min(AT_ONCE_MOST);
             self.at_once = self.in_vain;
+        } else if self.expected > 1 {
+            self.in_vain = 0;
         }
     }
 

@@ -80,7 +80,7 @@ impl Tail {
     /// waits before it: it is too large to be worth the copy, or there is no tail.
     pub(super) fn take(&mut self, frame: &[u8]) -> bool {
         let Map::Made(file) = &mut self.map else { return false };
-        if frame.len() as u64 > self.bytes / 4 {
+        if frame.len() as u64 > self.bytes / 2 {
             return false;
         }
         if file.put(self.waiting.len() as u64, frame).is_err() {

@@ -595,9 +595,9 @@ fn a_seal_leaves_nothing_in_the_tail() {
 #[test]
 fn a_large_frame_goes_to_the_file_behind_those_that_wait() {
     let tailed = Tailed::new(2);
-    append_with(&tailed.log, FrameKind::Group, &[1; 400]);
+    append_with(&tailed.log, FrameKind::Group, &[1; 600]);
     let end = tailed.log.end().to_raw();
-    assert_eq!((tailed.end_without_tail(), end), (end, IN_FILE + 2 * 96 + 448));
+    assert_eq!((tailed.end_without_tail(), end), (end, IN_FILE + 2 * 96 + 648));
     tailed.group();
     assert_eq!(tailed.end_after(|_| {}), end + 96);
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use sapwood_cachetable::stats::Counter;
 use sapwood_cachetable::sync::atomic::{AtomicU64, Ordering};
-use sapwood_cachetable::sync::{Condvar, Mutex, MutexGuard, Rank};
+use sapwood_cachetable::sync::{Condvar, Mutex, MutexGuard, Rank, Wakeup};
 use sapwood_cachetable::{Cachetable, Fault, StepPoint, is_full};
 use sapwood_serialize::{
     Epoch, FRAME_HEADER_BYTES, FrameHead, FrameKind, GenerationId, Lsn, Msn, StorageFile,
@@ -407,6 +407,10 @@ impl Log {
     /// The same in line with others, for as many of them as possible.
     fn begin_together(&self, position: Lsn) -> Result<Option<Running<'_>>, Fault> {
         let mut syncing = self.syncing.lock();
+        if self.durable() >= position {
+            return Ok(None);
+        }
+        self.table.poison().check()?;
         syncing.company.join(position, self.durable());
         let patience = |company: &Company| company.patience(self.table.now());
         let running = self.begin_when(&mut syncing, position, patience)?;
@@ -416,22 +420,25 @@ impl Log {
         Ok(running)
     }
 
-    /// Waits while somebody else syncs, and for as long as `patience` says.
+    /// Waits while somebody else syncs, and for as long as `patience` says, but once at most: a
+    /// storage's clock may stand still.
     fn begin_when(
         &self,
         syncing: &mut MutexGuard<'_, Syncing>,
         position: Lsn,
         patience: impl Fn(&Company) -> Option<Duration>,
     ) -> Result<Option<Running<'_>>, Fault> {
+        let mut wakeup = Wakeup::Notified;
         loop {
             if self.durable() >= position {
                 return Ok(None);
             }
             self.table.poison().check()?;
+            let patience = patience(&syncing.company).filter(|_| wakeup == Wakeup::Notified);
             if syncing.is_running {
                 self.synced.wait(syncing);
-            } else if let Some(time) = patience(&syncing.company) {
-                self.synced.wait_for(syncing, time);
+            } else if let Some(time) = patience {
+                wakeup = self.synced.wait_for(syncing, time);
             } else {
                 syncing.is_running = true;
                 return Ok(Some(Running(self)));
@@ -441,13 +448,8 @@ impl Log {
 
     /// Returns when everything before `position` is durable.
     pub(crate) fn sync_to(&self, position: Lsn) -> Result<(), Fault> {
-        let Some(running) = self.begin_together(position)? else { return Ok(()) };
-        let begun = self.table.now();
-        self.sync_files(GenerationId::ZERO)?;
-        let now = self.table.now();
-        self.syncing.lock().company.end(now, now.saturating_sub(begun), self.durable());
-        drop(running);
-        Ok(())
+        let Some(_running) = self.begin_together(position)? else { return Ok(()) };
+        self.sync_files(GenerationId::ZERO).map(|_| ())
     }
 
     /// Makes durable what files of generations from `first` on say, for a checkpoint that has what
@@ -460,6 +462,7 @@ impl Log {
 
     /// Syncs the files of generations from `first` on; returns up to where they are durable.
     fn sync_files(&self, first: GenerationId) -> Result<Lsn, Fault> {
+        let begun = self.table.now();
         let end = self.write_out()?;
         let unsynced = self.syncing.lock().unsynced.clone();
         let (files, older): (Vec<_>, Vec<_>) =
@@ -473,6 +476,9 @@ impl Log {
         if older.is_empty() {
             self.durable.fetch_max(end.to_raw(), Ordering::AcqRel);
         }
+        // Before anybody whom it lets go can line up again.
+        let now = self.table.now();
+        syncing.company.end(now, now.saturating_sub(begun), self.durable());
         Ok(end)
     }
 
@@ -486,6 +492,8 @@ impl Log {
     pub(crate) fn trim(&self, first: GenerationId, durable: Lsn) -> Result<(), Fault> {
         self.syncing.lock().unsynced.retain(|file| file.generation >= first);
         self.durable.fetch_max(durable.to_raw(), Ordering::AcqRel);
+        // Some of those in line may have what they wait for.
+        self.synced.notify_all();
         remove_before(&self.table, first)
     }
 
