@@ -108,8 +108,8 @@ impl Candidate {
         Candidate { bounds, height, bytes: 0, below }
     }
 
-    /// Takes what it has of the weights; returns the others, which are behind it. `has_any` tells of
-    /// an edge without a weight whether there is anything for it: weights are gathered from samples.
+    /// Takes what it has of the weights; returns the others, which are behind it. Weights come from
+    /// samples: of an edge without one, `has_any` tells whether there is anything for it.
     fn weigh<'w>(
         &mut self,
         weights: &'w [(&'w [u8], u64)],
