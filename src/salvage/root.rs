@@ -10,7 +10,7 @@ use sapwood_serialize::node_image::children_at;
 use sapwood_serialize::superblock::{SLOT_BYTES, decode_slot, guess_slot, slot};
 use sapwood_serialize::{
     BlobKind, BlockId, Corruption, Extent, NodePlace, Storage, Superblock, SuperblockError,
-    checksum, open_blob,
+    checksum, is_zero, open_blob,
 };
 
 use super::{Damages, Loss};
@@ -115,7 +115,7 @@ fn superblocks(storage: &dyn Storage, damages: &mut Damages) -> Result<Vec<Super
         let start = (index * SLOT_BYTES) as u64;
         let mut bytes = [0; SLOT_BYTES];
         let read = file.read_at(&mut bytes, start);
-        if read.is_ok() && bytes.iter().all(|byte| *byte == 0) {
+        if read.is_ok() && is_zero(&bytes) {
             // Never written.
             continue;
         }

@@ -6,17 +6,23 @@ use crate::sim::disk::SimDisk;
 /// Enough for batches of a long scan.
 const ROWS: u32 = 20_000;
 
-/// A scan that was told of each segment only when it came to it waited for the disk half the time.
-#[test]
-fn a_long_scan_has_the_next_segment_read_meanwhile() {
+/// A closed database with so many rows, all in leaves.
+fn stored(rows: u32) -> (SimDisk, Gate) {
     let (disk, gate) = (SimDisk::new(1), Gate::default());
     let (db, tree) = open(&disk, &gate);
-    for row in 0..ROWS {
+    for row in 0..rows {
         tree.insert(row.to_be_bytes(), [b'.'; 20]).unwrap();
     }
     db.daemon().drain().unwrap();
     drop(tree);
     db.close().unwrap();
+    (disk, gate)
+}
+
+/// A scan that was told of each segment only when it came to it waited for the disk half the time.
+#[test]
+fn a_long_scan_has_the_next_segment_read_meanwhile() {
+    let (disk, gate) = stored(ROWS);
     let (db, tree) = open(&disk, &gate);
     let before = gate.hints();
     let a_few = tree.iter().take(100).count();
@@ -39,14 +45,7 @@ fn a_long_scan_has_the_next_segment_read_meanwhile() {
 /// told of the segments of one leaf only.
 #[test]
 fn a_long_scan_has_the_next_leaf_read_meanwhile() {
-    let (disk, gate) = (SimDisk::new(1), Gate::default());
-    let (db, tree) = open(&disk, &gate);
-    for row in 0..ROWS / 2 {
-        tree.insert(row.to_be_bytes(), [b'.'; 20]).unwrap();
-    }
-    db.daemon().drain().unwrap();
-    drop(tree);
-    db.close().unwrap();
+    let (disk, gate) = stored(ROWS / 2);
     for direction in ["forward", "backward"] {
         let (db, tree) = open(&disk, &gate);
         let before = gate.reads();
