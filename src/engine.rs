@@ -332,6 +332,7 @@ impl Engine {
             return Ok(Outcome::Nothing);
         }
         self.table.grow_ahead()?;
+        self.log.start_writeback();
         if !self.log.lacks_files() {
             return Ok(Outcome::Nothing);
         }

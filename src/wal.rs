@@ -11,6 +11,7 @@
 //! whose header cannot be read, while there is a later one, was lost by the disk.
 
 mod company;
+mod outgoing;
 mod reader;
 mod tail;
 #[cfg(test)]

@@ -29,7 +29,8 @@ use sapwood_serialize::{
 
 use super::company::Company;
 use super::file_name;
-use super::tail::{Tail, is_tail, tail_name};
+use super::outgoing::{Outgoing, Stretch};
+use super::tail::{TAIL_BYTES_MAX, Tail, is_tail, tail_name};
 
 /// No more files are made ahead. A sync may take seconds beside that of a checkpoint, and a
 /// memtable may be full in a tenth of one.
@@ -39,10 +40,10 @@ const READY_MAX: usize = 8;
 const AHEAD_BYTES: u64 = 128 << 20;
 
 /// One file of the log.
-struct LogFile {
+pub(super) struct LogFile {
     generation: GenerationId,
     name: String,
-    file: Arc<dyn StorageFile>,
+    pub(super) file: Arc<dyn StorageFile>,
 }
 
 /// Where the next frame goes. Only the leader changes it, save for the files that are made ahead.
@@ -60,6 +61,7 @@ struct Append {
     sealed_bytes: u64,
     /// The durable position that the last frame told.
     told: Lsn,
+    outgoing: Outgoing,
 }
 
 impl Append {
@@ -159,8 +161,18 @@ impl Log {
         let database = table.database();
         let header = WalHeader { database, generation, epoch, base, durable: base, is_begun: true };
         let (written, allocated, seals, sealed_bytes, told) = (0, 0, 0, 0, base);
-        let append =
-            Append { active, header, written, allocated, ready, seals, sealed_bytes, told };
+        let outgoing = Outgoing::default();
+        let append = Append {
+            active,
+            header,
+            written,
+            allocated,
+            ready,
+            seals,
+            sealed_bytes,
+            told,
+            outgoing,
+        };
         Log {
             table,
             epoch,
@@ -343,6 +355,8 @@ impl Log {
         let (next, before) = {
             let mut append = self.append.lock();
             append.sealed_bytes = append.written;
+            let (active, written) = (append.active.clone(), append.written);
+            append.outgoing.seal(active, written);
             (append.ready.front().cloned().expect("it was prepared"), append.header)
         };
         let header = WalHeader { generation: next.file.generation, base, durable, ..before };
@@ -383,6 +397,21 @@ impl Log {
         drop(one_at_a_time);
         self.table.steps().pass(StepPoint::LogNextCreated);
         Ok(())
+    }
+
+    /// Asks the system to write out what the files have taken since the last time, which it begins
+    /// with and does not wait for.
+    pub(crate) fn start_writeback(&self) {
+        let stretches = {
+            let mut append = self.append.lock();
+            let append = &mut *append;
+            // The last frames may still be in the tail.
+            let written = append.written.saturating_sub(TAIL_BYTES_MAX);
+            append.outgoing.take(&append.active, written & !0xfff)
+        };
+        for Stretch { file, from, to } in stretches {
+            file.file.start_writeback(from, to - from);
+        }
     }
 
     /// Whether a seal would find a file.
