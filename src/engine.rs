@@ -321,9 +321,10 @@ impl Engine {
         Ok(moved)
     }
 
-    /// Has ready what a writer would wait for otherwise: log files, and space. Waits for the file
-    /// system, so it is no work for a thread that has other things to do. `Done` where there may be
-    /// more to do. On a full disk nothing happens: a writer is told when there is a need.
+    /// Has ready what a writer would wait for otherwise: log files, space, and memory of the system
+    /// that is not full of the log. Waits for the file system, so it is no work for a thread that
+    /// has other things to do. `Done` where there may be more to do. On a full disk nothing
+    /// happens: a writer is told when there is a need.
     pub(crate) fn prepare_ahead(&self) -> std::result::Result<Outcome, Fault> {
         // Who closes waits for it: the folder may be another one's afterwards.
         let Ok(_open) = self.enter_open() else { return Ok(Outcome::Nothing) };

@@ -90,7 +90,8 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Hints that a stretch will be read soon: the system may fetch it meanwhile.
     fn will_read(&self, _offset: u64, _bytes: u64) {}
 
-    /// Hints that a stretch was written and should go to the device soon.
+    /// Hints that a stretch was written and should go to the device soon. Where it has gone there
+    /// already, the system may let go of its copy: who hints at it once more will not read it.
     fn start_writeback(&self, offset: u64, bytes: u64);
 }
 

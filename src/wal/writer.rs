@@ -39,11 +39,14 @@ const READY_MAX: usize = 8;
 /// No more files than these are wanted where each is long: so much log is written in two seconds.
 const AHEAD_BYTES: u64 = 128 << 20;
 
+/// The system writes out so much at least: asking for a part of it would have it written twice.
+const PAGE: u64 = 4 << 10;
+
 /// One file of the log.
-pub(super) struct LogFile {
+struct LogFile {
     generation: GenerationId,
     name: String,
-    pub(super) file: Arc<dyn StorageFile>,
+    file: Arc<dyn StorageFile>,
 }
 
 /// Where the next frame goes. Only the leader changes it, save for the files that are made ahead.
@@ -61,7 +64,7 @@ struct Append {
     sealed_bytes: u64,
     /// The durable position that the last frame told.
     told: Lsn,
-    outgoing: Outgoing,
+    outgoing: Outgoing<Arc<LogFile>>,
 }
 
 impl Append {
@@ -399,15 +402,16 @@ impl Log {
         Ok(())
     }
 
-    /// Asks the system to write out what the files have taken since the last time, which it begins
-    /// with and does not wait for.
+    /// Asks the system to write out what the files have taken, and to let go of what it has written
+    /// out since this was called before. Does not wait for the disk, save where too much is on its
+    /// way to that already.
     pub(crate) fn start_writeback(&self) {
         let stretches = {
             let mut append = self.append.lock();
-            let append = &mut *append;
             // The last frames may still be in the tail.
             let written = append.written.saturating_sub(TAIL_BYTES_MAX);
-            append.outgoing.take(&append.active, written & !0xfff)
+            let active = append.active.clone();
+            append.outgoing.take(&active, written - written % PAGE)
         };
         for Stretch { file, from, to } in stretches {
             file.file.start_writeback(from, to - from);

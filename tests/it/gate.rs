@@ -2,7 +2,7 @@
 //! syncs of the log do not come back while they are held.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Gate {
     told: Arc<Mutex<Vec<(u64, u64)>>>,
     /// Reads of the block file: those that it was told of, and the others.
     reads: Arc<[AtomicUsize; 2]>,
+    /// How many bytes of the log it was asked to write out.
+    written_out: Arc<AtomicU64>,
     /// Whether syncs of the log are held.
     held: Arc<(Mutex<bool>, Condvar)>,
 }
@@ -48,6 +50,11 @@ impl Gate {
     pub fn reads(&self) -> (usize, usize) {
         let [told, others] = &*self.reads;
         (told.load(Ordering::Relaxed), others.load(Ordering::Relaxed))
+    }
+
+    /// How many bytes of the log the disk was asked to write out.
+    pub fn written_out(&self) -> u64 {
+        self.written_out.load(Ordering::Relaxed)
     }
 
     fn note_read(&self, offset: u64) {
@@ -200,6 +207,9 @@ impl StorageFile for GatedFile {
     }
 
     fn start_writeback(&self, offset: u64, bytes: u64) {
+        if self.is_log {
+            self.gate.written_out.fetch_add(bytes, Ordering::Relaxed);
+        }
         self.file.start_writeback(offset, bytes);
     }
 }

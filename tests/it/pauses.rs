@@ -60,3 +60,21 @@ fn a_full_memtable_does_not_wait_for_the_next_log_file() {
     db.verify().unwrap();
     db.close().unwrap();
 }
+
+/// The system kept the log in memory until there was no more, and had writers wait for it to be
+/// written: 0.1 to 0.5 s.
+#[test]
+fn the_system_is_asked_for_the_log_before_memory_is_short() {
+    let (disk, gate) = (SimDisk::new(1), Gate::default());
+    let config = config(&disk, &gate).cache_bytes(8 << 20);
+    let db = config.background(Background::Threads(1)).open().unwrap();
+    let tree = db.tree("t").unwrap();
+    (0..40_000).for_each(|row| insert(&tree, row));
+    // Everything is asked for twice, but the end of the active file.
+    let logged = db.stats().wal_bytes;
+    let is_asked = || gate.written_out() >= logged;
+    let patience = (0..60_000).take_while(|_| !is_asked());
+    patience.for_each(|_| thread::sleep(Duration::from_millis(1)));
+    assert!(logged > 4 << 20 && is_asked(), "{} of {logged}", gate.written_out());
+    assert_eq!(tree.iter().count(), 40_000);
+}

@@ -235,8 +235,6 @@ impl StorageFile for DiskFile {
         let _ = rustix::fs::fadvise(&self.file, offset, Some(bytes), rustix::fs::Advice::WillNeed);
     }
 
-    /// Does nothing: the call that only starts writing is not offered without unsafe code, and
-    /// the advice that comes near it would also drop the kernel's copy, which is the second tier.
     fn start_writeback(&self, offset: u64, bytes: u64) {
         // The system writes out what is dirty there, without waiting, and lets go of the rest.
         // Advice that is not taken costs nothing but time.
