@@ -25,6 +25,7 @@
 //! left for it to say.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 
 use crate::{MergeError, Msn, Op, OpKind, Operator, Sight, Version};
 
@@ -88,6 +89,8 @@ pub enum Folded<'a> {
     One(Option<Version<'a>>),
     /// Several of them.
     Many(Vec<Version<'a>>),
+    /// One that is new.
+    Made(Owned<'a>),
     /// Some of them are new, because operands were merged.
     Merged(Vec<Owned<'a>>),
 }
@@ -102,11 +105,37 @@ pub struct Owned<'a> {
 
 impl<'a> Folded<'a> {
     /// The versions, newest first; empty when the key can be forgotten.
-    pub fn versions(&self) -> Cow<'_, [Version<'_>]> {
+    pub fn versions(&self) -> Left<'_> {
         match self {
-            Folded::One(version) => Cow::Borrowed(version.as_slice()),
-            Folded::Many(versions) => Cow::Borrowed(versions),
-            Folded::Merged(versions) => versions.iter().filter_map(Owned::version).collect(),
+            Folded::One(version) => Left::These(version.as_slice()),
+            Folded::Many(versions) => Left::These(versions),
+            Folded::Made(made) => made.version().map_or(Left::These(&[]), |made| Left::One([made])),
+            Folded::Merged(versions) => {
+                Left::Many(versions.iter().filter_map(Owned::version).collect())
+            }
+        }
+    }
+}
+
+/// The versions that a fold has left, as a slice.
+#[derive(Debug)]
+pub enum Left<'f> {
+    /// Versions that stand in a row already.
+    These(&'f [Version<'f>]),
+    /// A single one.
+    One([Version<'f>; 1]),
+    /// Several.
+    Many(Vec<Version<'f>>),
+}
+
+impl<'f> Deref for Left<'f> {
+    type Target = [Version<'f>];
+
+    fn deref(&self) -> &[Version<'f>] {
+        match self {
+            Left::These(versions) => versions,
+            Left::One(version) => version,
+            Left::Many(versions) => versions,
         }
     }
 }
@@ -155,7 +184,43 @@ fn fold_said<'a>(
         let Some(shown) = shown else { return alone(first, rules.floor) };
         return fold_stages(key, [first, shown].into_iter().chain(said), rules);
     }
-    fold_stages(key, std::iter::once(first).chain(said), rules)
+    // And of a counter an operand or two, with a value below them or without.
+    let (mut few, mut count) = ([first; FEW], 1);
+    for (place, next) in few.iter_mut().skip(1).zip(said.by_ref()) {
+        *place = next;
+        count += 1;
+    }
+    let few = few.get(..count).unwrap_or_default();
+    let is_all = count < FEW;
+    let folded = if is_all { fold_few(key, few, rules) } else { None };
+    folded.unwrap_or_else(|| fold_stages(key, few.iter().copied().chain(said), rules))
+}
+
+/// So many versions are looked at before they are sorted into stages.
+const FEW: usize = 4;
+
+/// All versions of a key, of which the newest is an operand. `None` where they are not to become
+/// one, or cannot.
+fn fold_few<'a>(key: &[u8], few: &[Said<'a>], rules: Rules<'_>) -> Option<Folded<'a>> {
+    let mut neighbours = few.iter().zip(few.iter().skip(1));
+    let hides = |(newer, older): (&Said<'_>, &Said<'_>)| {
+        rules.horizon.hides(newer.version.msn, older.version.msn)
+    };
+    if !neighbours.all(hides) {
+        return None;
+    }
+    let is_operand = |said: &&Said<'_>| matches!(said.version.op, Op::Merge(_));
+    let (operands, below) = few.split_at(few.iter().take_while(is_operand).count());
+    let newest = operands.first()?.version;
+    let base = match (below.first().map(|base| base.version.op), rules.floor) {
+        (Some(Op::Put(value)), _) => Base::Value(Cow::Borrowed(value)),
+        (Some(Op::Delete | Op::Merge(_)), _) | (None, Floor::Leaf) => Base::Absent,
+        (None, Floor::Buffer) if operands.len() == 1 => return Some(Folded::One(Some(newest))),
+        (None, Floor::Buffer) => return None,
+    };
+    let oldest_first = operands.iter().rev().map(|said| said.version.op.payload());
+    let value = merged(key, &base, oldest_first, rules.operator)?;
+    Some(Folded::Made(Owned::made(newest.msn, OpKind::PUT, value)))
 }
 
 /// One version of a key: said of the key itself, or of a range that covers it.
@@ -242,7 +307,7 @@ fn fold_stages<'a>(
     }
     // From the oldest on, so that at a leaf each stage has the one before it to build on.
     let mut folded: Vec<Owned<'a>> = Vec::new();
-    let mut known = match rules.floor {
+    let mut known: Base<'a> = match rules.floor {
         Floor::Leaf => Base::Absent,
         Floor::Buffer => Base::Unknown,
     };
@@ -261,21 +326,21 @@ fn fold_stages<'a>(
 }
 
 /// What the key is before a stage, as far as it is known where the fold happens.
-enum Base {
+enum Base<'a> {
     Unknown,
     Absent,
-    Value(Vec<u8>),
+    Value(Cow<'a, [u8]>),
 }
 
 /// What stays of a stage, oldest first, and what the key is behind it.
 fn fold_stage<'a>(
     key: &[u8],
     stage: &Stage<'a>,
-    before: Base,
+    before: Base<'a>,
     rules: Rules<'_>,
-) -> (Vec<Owned<'a>>, Base) {
+) -> (Vec<Owned<'a>>, Base<'a>) {
     let base = match stage.base.as_ref().map(|base| base.version.op) {
-        Some(Op::Put(value)) => Base::Value(value.to_vec()),
+        Some(Op::Put(value)) => Base::Value(Cow::Borrowed(value)),
         Some(Op::Delete | Op::Merge(_)) => Base::Absent,
         None => before,
     };
@@ -284,12 +349,13 @@ fn fold_stage<'a>(
     let Some(newest) = stage.operands.first().map(|newest| newest.msn) else {
         return (below.into_iter().collect(), base);
     };
-    if let Some(value) = merged(key, &base, &stage.operands, rules.operator) {
+    let oldest_first = stage.operands.iter().rev();
+    let payloads = oldest_first.clone().map(|version| version.op.payload());
+    if let Some(value) = merged(key, &base, payloads, rules.operator) {
         let made = Owned::made(newest, OpKind::PUT, value.clone());
-        return (vec![made], Base::Value(value));
+        return (vec![made], Base::Value(Cow::Owned(value)));
     }
     let mut kept: Vec<Owned<'a>> = below.into_iter().collect();
-    let oldest_first = stage.operands.iter().rev();
     match rules.operator {
         Some(operator) => {
             let operands = oldest_first.map(|version| (version.msn, version.op.payload()));
@@ -302,10 +368,10 @@ fn fold_stage<'a>(
 }
 
 /// The value behind a stage; `None` where it cannot be told, for whatever reason.
-fn merged(
+fn merged<'o>(
     key: &[u8],
-    base: &Base,
-    operands: &[Version<'_>],
+    base: &Base<'_>,
+    oldest_first: impl Iterator<Item = &'o [u8]>,
     operator: Option<&Operator>,
 ) -> Option<Vec<u8>> {
     let base = match base {
@@ -313,7 +379,6 @@ fn merged(
         Base::Absent => None,
         Base::Value(value) => Some(&value[..]),
     };
-    let oldest_first = operands.iter().rev().map(|version| version.op.payload());
     operator?.apply_all(key, base, oldest_first).ok()
 }
 

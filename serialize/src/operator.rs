@@ -138,23 +138,34 @@ impl Operator {
         &self,
         key: &[u8],
         base: Option<&[u8]>,
-        operands: impl Iterator<Item = &'o [u8]>,
+        mut operands: impl Iterator<Item = &'o [u8]>,
     ) -> Result<Vec<u8>, MergeError> {
+        // Nearly always there is one, and nothing to be combined.
+        let Some(first) = operands.next() else { return Ok(base.unwrap_or_default().to_vec()) };
+        let Some(second) = operands.next() else { return self.apply(key, base, first) };
+        let operands = [first, second].into_iter().chain(operands);
         let mut value: Option<Vec<u8>> = None;
         for (_, operand) in self.combine_all(key, operands.map(|operand| (0, operand))) {
-            let base = value.as_deref().or(base);
-            let applied =
-                catch_unwind(AssertUnwindSafe(|| self.operator.apply(key, base, &operand)));
-            let applied = applied.map_err(|panic| panicked(&*panic))??;
-            if applied.len() > self.value_bytes_max {
-                let (bytes, most) = (applied.len(), self.value_bytes_max);
-                let reason =
-                    format!("the value would have {bytes} bytes; at most {most} are allowed");
-                return Err(MergeError(reason));
-            }
-            value = Some(applied);
+            value = Some(self.apply(key, value.as_deref().or(base), &operand)?);
         }
-        Ok(value.unwrap_or_else(|| base.unwrap_or_default().to_vec()))
+        Ok(value.unwrap_or_default())
+    }
+
+    /// The value behind one operand; a panic counts as a failure.
+    fn apply(
+        &self,
+        key: &[u8],
+        base: Option<&[u8]>,
+        operand: &[u8],
+    ) -> Result<Vec<u8>, MergeError> {
+        let applied = catch_unwind(AssertUnwindSafe(|| self.operator.apply(key, base, operand)));
+        let applied = applied.map_err(|panic| panicked(&*panic))??;
+        if applied.len() > self.value_bytes_max {
+            let (bytes, most) = (applied.len(), self.value_bytes_max);
+            let reason = format!("the value would have {bytes} bytes; at most {most} are allowed");
+            return Err(MergeError(reason));
+        }
+        Ok(applied)
     }
 
     /// Operands, oldest first and each with its MSN, in as few as the operator can make of them: a
