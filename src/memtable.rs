@@ -265,6 +265,9 @@ impl<'a> MemtableCursor<'a> {
 
     fn go_to(&mut self, entry: Option<Entry<'a>>) {
         self.current = entry.filter(|entry| entry.tree() == self.tree);
+        if let Some(entry) = self.current {
+            entry.prefetch_next();
+        }
     }
 
     /// From any version of a key to its newest.
