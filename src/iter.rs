@@ -1,11 +1,10 @@
 //! Iterators over rows.
 
-use std::collections::VecDeque;
-
 use sapwood_serialize::merge_iter::Direction;
 use sapwood_serialize::run::Bounds;
 
 use crate::error::Result;
+use crate::pending::Pending;
 use crate::reader::Reader;
 use crate::scan::{self, Request, Row, Wanted};
 use crate::slice::Slice;
@@ -31,8 +30,8 @@ pub struct Iter {
     noted: Option<RangeRead>,
     /// What no end has gathered yet.
     rest: Option<Bounds>,
-    front: VecDeque<Row>,
-    back: VecDeque<Row>,
+    front: Pending,
+    back: Pending,
     /// What the next batch is to have.
     rows: usize,
     /// What all batches so far were to have.
@@ -42,7 +41,7 @@ pub struct Iter {
 
 impl Iter {
     /// Rows of the first batch; each next one has as many as all before it, so that no scan gathers
-    /// more than twice what it needs.
+    /// more than twice what it needs, and a page.
     pub(crate) const ROWS_FIRST: usize = 32;
 
     pub(crate) fn new(tree: &Tree, bounds: Bounds) -> Iter {
@@ -59,7 +58,7 @@ impl Iter {
         let noted = reader.as_ref().ok().and_then(|reader| reader.noted.as_ref());
         let noted = noted.map(|noted| noted.open_range(tree.id(), &bounds));
         let (tree, rest) = (tree.clone(), Some(bounds));
-        let (front, back) = (VecDeque::new(), VecDeque::new());
+        let (front, back) = (Pending::new(Direction::Forward), Pending::new(Direction::Backward));
         let reader = Some(reader);
         let (gathered, wanted) = (0, Wanted::Rows);
         Iter { tree, reader, noted, rest, front, back, rows, gathered, wanted }
@@ -103,23 +102,42 @@ impl Iter {
         Ok(())
     }
 
+    /// The next row, when none that was gathered at this end is left.
+    fn gather_row(&mut self, direction: Direction) -> Result<Option<Row>> {
+        loop {
+            self.gather(direction)?;
+            let (near, far) = match direction {
+                Direction::Forward => (&mut self.front, &mut self.back),
+                Direction::Backward => (&mut self.back, &mut self.front),
+            };
+            if let Some(row) = near.take(direction) {
+                return Ok(Some(row));
+            }
+            if self.rest.is_none() {
+                return Ok(far.take(direction));
+            }
+        }
+    }
+
     fn pull(&mut self, direction: Direction) -> Option<Result<(Slice, Slice)>> {
         if let Err(error) = self.reader.as_ref()? {
             let error = error.clone();
             self.reader = None;
             return Some(Err(error));
         }
-        let near_is_empty = match direction {
-            Direction::Forward => self.front.is_empty(),
-            Direction::Backward => self.back.is_empty(),
+        let near = match direction {
+            Direction::Forward => &mut self.front,
+            Direction::Backward => &mut self.back,
         };
-        if near_is_empty && let Err(error) = self.gather(direction) {
-            self.reader = None;
-            return Some(Err(error));
-        }
-        let row = match direction {
-            Direction::Forward => self.front.pop_front().or_else(|| self.back.pop_back()),
-            Direction::Backward => self.back.pop_front().or_else(|| self.front.pop_back()),
+        let row = match near.take(direction) {
+            Some(row) => Some(row),
+            None => match self.gather_row(direction) {
+                Ok(row) => row,
+                Err(error) => {
+                    self.reader = None;
+                    return Some(Err(error));
+                }
+            },
         };
         if let Some(noted) = &mut self.noted {
             noted.passed(direction, row.as_ref());

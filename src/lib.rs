@@ -62,6 +62,7 @@ mod memtable;
 pub mod merge;
 mod moment;
 mod newest;
+mod pending;
 mod read;
 mod reader;
 mod recovery;

@@ -42,7 +42,7 @@ pub(crate) struct Request<'a> {
     pub(crate) direction: Direction,
     pub(crate) sight: Sight,
     pub(crate) wanted: Wanted,
-    /// No more rows than this.
+    /// No more rows than this, but for others of the last one's page.
     pub(crate) rows: usize,
     /// Stop behind the row that reaches this many bytes.
     pub(crate) bytes: usize,
@@ -56,7 +56,7 @@ const LAST_SEGMENTS: usize = 4;
 const SHORT_SCAN_ROWS: usize = 512;
 
 impl Request<'_> {
-    fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         self.rows > SHORT_SCAN_ROWS
     }
 
@@ -78,7 +78,7 @@ pub(crate) struct Found<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) value: FoundValue<'a>,
     /// The page that the key lies in, and a plain value too.
-    page: Option<&'a Arc<Page>>,
+    pub(crate) page: Option<&'a Arc<Page>>,
 }
 
 /// The value of a row that was found.
@@ -102,7 +102,7 @@ impl Found<'_> {
     }
 
     /// The row as the user gets it; no value is an empty one.
-    fn into_row(self) -> Row {
+    pub(crate) fn into_row(self) -> Row {
         let slice = |bytes: &[u8]| match self.page {
             Some(page) => Slice::within(page, bytes),
             None => Slice::copy_from(bytes),
@@ -120,6 +120,12 @@ impl Found<'_> {
 /// Where the rows of a batch go.
 pub(crate) trait Sink {
     fn take(&mut self, found: Found<'_>);
+
+    /// Takes rows that lie in one page, have no operands, and are nobody else's: those that the
+    /// reader sees are the batch's. `false` where it wants them one by one.
+    fn take_whole(&mut self, _stretch: &Stretch<'_>, _request: &Request<'_>) -> bool {
+        false
+    }
 }
 
 impl Sink for VecDeque<Row> {
@@ -230,12 +236,20 @@ impl<S: Sink> Gathering<'_, S> {
     }
 
     /// Gathers rows of one page that nothing else has a say in, up to one whose operands are to be
-    /// merged; returns how many were looked at, if any, and the key of the last.
+    /// merged; returns how many were looked at, if any, and the key of the last. They may be more
+    /// than are missing.
     fn take_stretch<'m>(&mut self, merge: &'m Merge<Source<'_>>) -> Option<(usize, &'m [u8])> {
         let (source, rival) = merge.alone()?;
         let stretch = source.stretch()?;
         let direction = self.request.direction;
         let rival = rival.filter(|rival| !direction.compare(stretch.last_key(), rival).is_lt());
+        let is_plain = rival.is_none() && !stretch.page().has_operands();
+        if is_plain && self.sink.take_whole(&stretch, self.request) {
+            self.bytes += stretch.bytes();
+            self.rows += stretch.len();
+            self.hidden = 0;
+            return Some((stretch.len(), stretch.last_key()));
+        }
         let mut passed = None;
         for (count, (key, mut versions)) in (1..).zip(stretch.rows()) {
             if rival.is_some_and(|rival| !direction.compare(key, rival).is_lt()) {

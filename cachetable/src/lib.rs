@@ -29,7 +29,7 @@ pub use checkpointer::{Captured, Flip};
 pub use fault::{Fault, Poison};
 pub use fetch::Caching;
 pub use reserved::Reserved;
-pub use run_cursor::{Asked, Lookup, ReadAhead, RowVersions, RunCursor, Stretch};
+pub use run_cursor::{Asked, HeldRows, Lookup, ReadAhead, RowVersions, RunCursor, Stretch};
 pub use space::is_full;
 pub use step::{StepHook, StepPoint, Steps};
 pub use write_behind::WriteBehind;

@@ -345,6 +345,22 @@ impl<'p> Stretch<'p> {
         self.page.key(last)
     }
 
+    /// How many rows there are; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// About how many bytes they take.
+    pub fn bytes(&self) -> usize {
+        self.page.bytes() / self.page.rows() * self.rows.len()
+    }
+
+    /// The rows, to be taken later.
+    pub fn hold(&self) -> HeldRows {
+        HeldRows { page: self.page.clone(), base: self.base, rows: self.rows.clone() }
+    }
+
     /// The rows, in the cursor's direction.
     pub fn rows(&self) -> impl Iterator<Item = (&'p [u8], RowVersions<'p>)> {
         let (page, base, rows, direction) =
@@ -356,6 +372,31 @@ impl<'p> Stretch<'p> {
             });
             (key, RowVersions { base, versions })
         })
+    }
+}
+
+/// Rows of a page that is kept for them: nothing is done for a row before it is taken.
+#[derive(Debug)]
+pub struct HeldRows {
+    page: Arc<Page>,
+    base: u64,
+    rows: Range<usize>,
+}
+
+/// A row with the page that it lies in.
+pub type HeldRow<'p> = (&'p Arc<Page>, &'p [u8], RowVersions<'p>);
+
+impl HeldRows {
+    /// Takes the first row in the direction: the one with the smallest key forward, with the
+    /// largest one backward.
+    #[inline]
+    pub fn take(&mut self, direction: Direction) -> Option<HeldRow<'_>> {
+        let row = match direction {
+            Direction::Forward => self.rows.next()?,
+            Direction::Backward => self.rows.next_back()?,
+        };
+        let (key, versions) = self.page.row(row);
+        Some((&self.page, key, RowVersions { base: self.base, versions }))
     }
 }
 
@@ -435,6 +476,7 @@ pub struct RowVersions<'p> {
 impl<'p> Iterator for RowVersions<'p> {
     type Item = Version<'p>;
 
+    #[inline]
     fn next(&mut self) -> Option<Version<'p>> {
         let Version { msn, op } = self.versions.next()?;
         Some(Version { msn: self.base.saturating_add(msn), op })

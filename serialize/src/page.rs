@@ -47,6 +47,7 @@ pub struct Page {
     image: Vec<u8>,
     rows: usize,
     prefix_bytes: usize,
+    has_operands: bool,
     charge: Option<Charge>,
 }
 
@@ -64,8 +65,8 @@ impl Page {
         let mut image = page_memory::take(SLOT_BYTES * rows + bytes);
         let (slots, cells) = image.split_at_mut(SLOT_BYTES * rows);
         read(cells)?;
-        let prefix_bytes = index(slots, cells)?;
-        Ok(Page { image, rows, prefix_bytes, charge: None })
+        let Found { prefix_bytes, has_operands } = index(slots, cells)?;
+        Ok(Page { image, rows, prefix_bytes, has_operands, charge: None })
     }
 
     /// What `rows` rows take in memory besides their cells.
@@ -81,6 +82,11 @@ impl Page {
     /// How many keys it holds; at least one.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Whether a version in it is an operand.
+    pub fn has_operands(&self) -> bool {
+        self.has_operands
     }
 
     /// The key of a row.
@@ -213,6 +219,7 @@ pub struct PageBuilder {
     cells: Vec<u8>,
     /// Where each cell starts in `cells`.
     starts: Vec<usize>,
+    has_operands: bool,
 }
 
 impl PageBuilder {
@@ -236,6 +243,7 @@ impl PageBuilder {
         self.cells.put_varint(versions.len() as u64);
         for Version { msn, op } in versions {
             assert!(op.payload().len() <= VALUE_BYTES_MAX);
+            self.has_operands |= matches!(op, Op::Merge(_));
             self.cells.put_u8(op.kind());
             self.cells.put_varint(*msn);
             self.cells.put_bytes(op.payload());
@@ -285,10 +293,12 @@ impl PageBuilder {
             *head = head_behind(split_key(self.cell(*start)).0, prefix_bytes);
             *offset = offset_of(SLOT_BYTES * rows + start);
         }
-        debug_assert_eq!(index(&mut slots.to_vec(), cells), Ok(prefix_bytes));
+        let has_operands = std::mem::take(&mut self.has_operands);
+        let found = Found { prefix_bytes, has_operands };
+        debug_assert_eq!(index(&mut slots.to_vec(), cells), Ok(found));
         self.cells.clear();
         self.starts.clear();
-        Page { image, rows, prefix_bytes, charge: None }
+        Page { image, rows, prefix_bytes, has_operands, charge: None }
     }
 
     fn cell(&self, start: usize) -> &[u8] {
@@ -314,16 +324,24 @@ fn offset_of(position: usize) -> [u8; 4] {
     u32::try_from(position).expect("a page stays below 4 GiB").to_le_bytes()
 }
 
+/// What is known of cells that were gone through.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    prefix_bytes: usize,
+    has_operands: bool,
+}
+
 /// Checks the cells against the invariants, and makes the heads and offsets by which they are
-/// found; returns how long the common prefix is.
-fn index(slots: &mut [u8], cells: &[u8]) -> Result<usize, Corruption> {
+/// found.
+fn index(slots: &mut [u8], cells: &[u8]) -> Result<Found, Corruption> {
     let before = slots.len();
     let (heads, offsets) = slots_of(slots);
     let mut decoder = Decoder::new("page", cells);
     let mut keys: Option<(&[u8], &[u8])> = None;
+    let mut has_operands = false;
     for offset in &mut *offsets {
         *offset = offset_of(before + decoder.position());
-        let key = read_cell(&mut decoder)?;
+        let key = read_cell(&mut decoder, &mut has_operands)?;
         let (first, previous) = keys.unwrap_or((key, key));
         if keys.is_some() && previous >= key {
             return Err(decoder.broken("keys do not ascend"));
@@ -336,11 +354,11 @@ fn index(slots: &mut [u8], cells: &[u8]) -> Result<usize, Corruption> {
         let cell = cells.get(u32::from_le_bytes(*offset) as usize - before..).expect(CHECKED);
         *head = head_behind(split_key(cell).0, prefix_bytes);
     }
-    Ok(prefix_bytes)
+    Ok(Found { prefix_bytes, has_operands })
 }
 
-/// Reads one cell to its end; returns its key.
-fn read_cell<'a>(cell: &mut Decoder<'a>) -> Result<&'a [u8], Corruption> {
+/// Reads one cell to its end; returns its key. Notes whether it has operands.
+fn read_cell<'a>(cell: &mut Decoder<'a>, has_operands: &mut bool) -> Result<&'a [u8], Corruption> {
     let key = read_key(cell)?;
     let mut newer: Option<u64> = None;
     for _ in 0..read_count(cell)? {
@@ -348,6 +366,7 @@ fn read_cell<'a>(cell: &mut Decoder<'a>) -> Result<&'a [u8], Corruption> {
         if newer.is_some_and(|newer| newer <= version.msn) {
             return Err(cell.broken("versions do not stand newest first"));
         }
+        *has_operands |= matches!(version.op, Op::Merge(_));
         newer = Some(version.msn);
     }
     if newer.is_none() { Err(cell.broken("a key has no version")) } else { Ok(key) }
