@@ -42,5 +42,6 @@ mod tidy;
 mod transactions;
 mod tree_crashes;
 mod trees;
+mod two_ends;
 mod tx_model;
 mod typed;
