@@ -1,6 +1,6 @@
 //! The background threads: flushers that loop over the engine's steps, a cleaner for idle times,
 //! one for checkpoints, one that waits for the file system so that writers need not, and one that
-//! syncs the log for commits that asked for it within a time.
+//! syncs the log for commits that asked for it within a time, and has the system write it out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -184,13 +184,14 @@ impl Work for Preparer {
     }
 }
 
-/// Syncs the log when a commit's time has come.
+/// Sees to the log's way to the disk, and syncs it when a commit's time has come.
 struct Syncer(Arc<Engine>);
 
 impl Work for Syncer {
     fn work(&self) -> Next {
         // A failed sync poisons the database, which tells the writers.
         let _ = self.0.sync_if_due();
+        self.0.write_out_log();
         Next::Wait(self.0.time_to_sync().unwrap_or(IDLE).min(IDLE))
     }
 

@@ -304,6 +304,7 @@ impl Engine {
         }
         if self.background == Background::Manual {
             self.sync_if_due()?;
+            self.write_out_log();
             self.prepare_ahead()?;
         }
         if self.spill_step()? == Outcome::Done {
@@ -321,10 +322,9 @@ impl Engine {
         Ok(moved)
     }
 
-    /// Has ready what a writer would wait for otherwise: log files, space, and memory of the system
-    /// that is not full of the log. Waits for the file system, so it is no work for a thread that
-    /// has other things to do. `Done` where there may be more to do. On a full disk nothing
-    /// happens: a writer is told when there is a need.
+    /// Has ready what a writer would wait for otherwise: log files, and space. Waits for the file
+    /// system, so it is no work for a thread that has other things to do. `Done` where there may be
+    /// more to do. On a full disk nothing happens: a writer is told when there is a need.
     pub(crate) fn prepare_ahead(&self) -> std::result::Result<Outcome, Fault> {
         // Who closes waits for it: the folder may be another one's afterwards.
         let Ok(_open) = self.enter_open() else { return Ok(Outcome::Nothing) };
@@ -333,7 +333,6 @@ impl Engine {
             return Ok(Outcome::Nothing);
         }
         self.table.grow_ahead()?;
-        self.log.start_writeback();
         if !self.log.lacks_files() {
             return Ok(Outcome::Nothing);
         }
@@ -492,6 +491,15 @@ impl Engine {
         // Before the sync: whoever commits meanwhile asks for the next one.
         self.sync_by.store(NEVER, Ordering::Release);
         self.sync_log_to(self.log.end())
+    }
+
+    /// Sees to it that the system writes out the log before its memory is full of it: whoever needs
+    /// the next page then would wait for that.
+    pub(crate) fn write_out_log(&self) {
+        // Who closes waits for it: the folder may be another one's afterwards.
+        if let Ok(_open) = self.enter_open() {
+            self.log.start_writeback();
+        }
     }
 
     /// Returns when the log is durable up to `position`, and those who asked were told.

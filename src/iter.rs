@@ -19,9 +19,9 @@ pub(crate) const BYTES_MOST: usize = 512 << 10;
 /// Rows in key order, from both ends, as they were when the iterator was made.
 ///
 /// It owns what it needs and can outlive everything else. It sees no later change; while it lives,
-/// old versions of changed rows are kept for it. A row whose operands cannot be merged is an error
-/// ([`Error::is_merge`](crate::Error::is_merge)) in its place among the others; any other error
-/// ends it.
+/// old versions of changed rows are kept for it, and some pages for the next rows. A row whose
+/// operands cannot be merged is an error ([`Error::is_merge`](crate::Error::is_merge)) in its place
+/// among the others; any other error ends it.
 pub struct Iter {
     tree: Tree,
     /// Who reads; `None` once nobody can any more and the error was told.
@@ -70,7 +70,8 @@ impl Iter {
         Keys(Iter { wanted: Wanted::Keys, ..self })
     }
 
-    /// Gathers the next rows at one end, until there are some or none are left.
+    /// Gathers the next rows at one end, until there are some, which the reader may not see, or
+    /// none are left.
     fn gather(&mut self, direction: Direction) -> Result<()> {
         while let Some(bounds) = self.rest.take() {
             let engine = self.tree.db().engine();

@@ -243,6 +243,9 @@ impl<'a> MemtableCursor<'a> {
     /// Goes to the next entry, which may be an older version of the same key.
     pub(crate) fn next_entry(&mut self) {
         self.go_to(self.entry().next());
+        if let Some(entry) = self.current {
+            entry.prefetch_next();
+        }
     }
 
     /// Goes to the newest version of the next key.
@@ -265,9 +268,6 @@ impl<'a> MemtableCursor<'a> {
 
     fn go_to(&mut self, entry: Option<Entry<'a>>) {
         self.current = entry.filter(|entry| entry.tree() == self.tree);
-        if let Some(entry) = self.current {
-            entry.prefetch_next();
-        }
     }
 
     /// From any version of a key to its newest.

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! A batch loads the current view, gathers rows at the reader's registered MSN, and lets go of the
-//! view before it returns: nothing but the rows is held while the user looks at them. The next
-//! batch starts by key. Batches start small and grow, so that a short scan stays cheap.
+//! view before it returns: nothing but the rows, and pages that they lie in, is held while the user
+//! looks at them. The next batch starts by key. Batches start small and grow, so that a short scan
+//! stays cheap.
 //!
 //! Where a range delete covers the next keys, everything below it is left out: a scan passes over a
 //! deleted range in one step, whatever lies there.
@@ -42,7 +43,8 @@ pub(crate) struct Request<'a> {
     pub(crate) direction: Direction,
     pub(crate) sight: Sight,
     pub(crate) wanted: Wanted,
-    /// No more rows than this, but for others of the last one's page.
+    /// No more rows than this. A page that is taken whole counts with all its rows, also those that
+    /// the reader does not see, and may have more.
     pub(crate) rows: usize,
     /// Stop behind the row that reaches this many bytes.
     pub(crate) bytes: usize,
@@ -146,7 +148,7 @@ pub(crate) fn batch(
     sink: &mut impl Sink,
 ) -> Result<Option<Bounds>> {
     let Some(tree) = layers.tree(request.tree, request.sight) else { return Ok(None) };
-    let mut gathered = Gathering { request, sink, rows: 0, bytes: 0, hidden: 0 };
+    let mut gathered = Gathering { request, sink, rows: 0, bytes: 0, charged: 0, hidden: 0 };
     let mut left = Some(request.bounds.clone());
     while let Some(rest) = left.take() {
         if rest.is_empty() {
@@ -154,9 +156,9 @@ pub(crate) fn batch(
         }
         let leaf = Leaf::find(table, layers, &tree.top, &rest, request)?;
         leaf.read_next_soon(table, &rest, request);
-        let before = gathered.bytes;
+        let before = gathered.charged;
         left = gathered.take_leaf(&leaf, leaf.merge(table, layers, request)?, &rest, tree)?;
-        leaf.charge(gathered.bytes - before);
+        leaf.charge(gathered.charged - before);
         if gathered.is_full() {
             break;
         }
@@ -171,6 +173,8 @@ struct Gathering<'g, S> {
     sink: &'g mut S,
     rows: usize,
     bytes: usize,
+    /// The bytes of rows that were asked for, without others of a page that was taken whole.
+    charged: usize,
     /// How many rows in a row a range delete has hidden.
     hidden: usize,
 }
@@ -182,6 +186,7 @@ impl<S: Sink> Gathering<'_, S> {
 
     fn take(&mut self, found: Found<'_>) {
         self.bytes += found.bytes();
+        self.charged += found.bytes();
         self.rows += 1;
         self.hidden = 0;
         self.sink.take(found);
@@ -245,6 +250,8 @@ impl<S: Sink> Gathering<'_, S> {
         let rival = rival.filter(|rival| !direction.compare(stretch.last_key(), rival).is_lt());
         let is_plain = rival.is_none() && !stretch.page().has_operands();
         if is_plain && self.sink.take_whole(&stretch, self.request) {
+            let missing = self.request.rows.saturating_sub(self.rows).min(stretch.len());
+            self.charged += stretch.bytes() / stretch.len() * missing;
             self.bytes += stretch.bytes();
             self.rows += stretch.len();
             self.hidden = 0;

@@ -200,7 +200,7 @@ fn fold_said<'a>(
 const FEW: usize = 4;
 
 /// All versions of a key, of which the newest is an operand. `None` where they are not to become
-/// one, or cannot.
+/// one, or cannot: an operator that fails here fails once more where they are sorted into stages.
 fn fold_few<'a>(key: &[u8], few: &[Said<'a>], rules: Rules<'_>) -> Option<Folded<'a>> {
     let mut neighbours = few.iter().zip(few.iter().skip(1));
     let hides = |(newer, older): (&Said<'_>, &Said<'_>)| {

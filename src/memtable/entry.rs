@@ -175,8 +175,8 @@ impl<'a> Entry<'a> {
         NonNull::new(next).map(|header| Entry { header, memory: PhantomData })
     }
 
-    /// Asks the processor for the beginning of the entry behind this one, which is needed soon:
-    /// neighbours in the order lie anywhere in memory.
+    /// Asks the processor for the beginning of the entry behind this one, which whoever goes along
+    /// the list needs soon: neighbours in the order lie anywhere in memory.
     pub(super) fn prefetch_next(self) {
         let next = self.header().next.load(atomic::Ordering::Relaxed);
         #[cfg(all(target_arch = "x86_64", not(miri)))]

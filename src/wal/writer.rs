@@ -29,7 +29,7 @@ use sapwood_serialize::{
 
 use super::company::Company;
 use super::file_name;
-use super::outgoing::{Outgoing, Stretch};
+use super::outgoing::Outgoing;
 use super::tail::{TAIL_BYTES_MAX, Tail, is_tail, tail_name};
 
 /// No more files are made ahead. A sync may take seconds beside that of a checkpoint, and a
@@ -203,6 +203,8 @@ impl Log {
         self.write(&next.file, &frame, WAL_HEADER_BYTES as u64)?;
         self.bytes_written.add(frame.len() as u64);
         let mut append = self.append.lock();
+        let (ended, written) = (append.active.clone(), append.written);
+        append.outgoing.seal(ended, written);
         append.written = (WAL_HEADER_BYTES + frame.len()) as u64;
         (append.active, append.header, append.allocated) = (next.file, header, next.allocated);
         append.told = durable;
@@ -358,8 +360,6 @@ impl Log {
         let (next, before) = {
             let mut append = self.append.lock();
             append.sealed_bytes = append.written;
-            let (active, written) = (append.active.clone(), append.written);
-            append.outgoing.seal(active, written);
             (append.ready.front().cloned().expect("it was prepared"), append.header)
         };
         let header = WalHeader { generation: next.file.generation, base, durable, ..before };
@@ -403,8 +403,8 @@ impl Log {
     }
 
     /// Asks the system to write out what the files have taken, and to let go of what it has written
-    /// out since this was called before. Does not wait for the disk, save where too much is on its
-    /// way to that already.
+    /// out of that before. Does not wait for the disk, save where too much is on its way to that
+    /// already.
     pub(crate) fn start_writeback(&self) {
         let stretches = {
             let mut append = self.append.lock();
@@ -413,8 +413,8 @@ impl Log {
             let active = append.active.clone();
             append.outgoing.take(&active, written - written % PAGE)
         };
-        for Stretch { file, from, to } in stretches {
-            file.file.start_writeback(from, to - from);
+        for stretch in stretches {
+            stretch.file.file.start_writeback(stretch.from, stretch.bytes());
         }
     }
 
@@ -524,6 +524,7 @@ impl Log {
     /// knows that the others are durable up to `durable`.
     pub(crate) fn trim(&self, first: GenerationId, durable: Lsn) -> Result<(), Fault> {
         self.syncing.lock().unsynced.retain(|file| file.generation >= first);
+        self.append.lock().outgoing.retain(|file| file.generation >= first);
         self.durable.fetch_max(durable.to_raw(), Ordering::AcqRel);
         // Some of those in line may have what they wait for.
         self.synced.notify_all();

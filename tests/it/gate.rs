@@ -1,8 +1,9 @@
 //! A disk that lets a test in between: when somebody comes to a read, something else happens; and
 //! syncs of the log do not come back while they are held.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ pub struct Gate {
     told: Arc<Mutex<Vec<(u64, u64)>>>,
     /// Reads of the block file: those that it was told of, and the others.
     reads: Arc<[AtomicUsize; 2]>,
-    /// How many bytes of the log it was asked to write out.
-    written_out: Arc<AtomicU64>,
+    /// Up to where it was asked to write out each file of the log, without a gap.
+    written_out: Arc<Mutex<BTreeMap<String, u64>>>,
     /// Whether syncs of the log are held.
     held: Arc<(Mutex<bool>, Condvar)>,
 }
@@ -54,7 +55,7 @@ impl Gate {
 
     /// How many bytes of the log the disk was asked to write out.
     pub fn written_out(&self) -> u64 {
-        self.written_out.load(Ordering::Relaxed)
+        self.written_out.lock().unwrap().values().sum()
     }
 
     fn note_read(&self, offset: u64) {
@@ -104,6 +105,7 @@ struct GatedDisk {
 
 struct GatedFile {
     file: Arc<dyn StorageFile>,
+    name: String,
     is_log: bool,
     gate: Gate,
 }
@@ -111,7 +113,7 @@ struct GatedFile {
 impl GatedDisk {
     fn gated(&self, name: &str, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
         let is_log = name.starts_with("wal-");
-        Arc::new(GatedFile { file, is_log, gate: self.gate.clone() })
+        Arc::new(GatedFile { file, name: name.to_owned(), is_log, gate: self.gate.clone() })
     }
 }
 
@@ -208,7 +210,11 @@ impl StorageFile for GatedFile {
 
     fn start_writeback(&self, offset: u64, bytes: u64) {
         if self.is_log {
-            self.gate.written_out.fetch_add(bytes, Ordering::Relaxed);
+            let mut ends = self.gate.written_out.lock().unwrap();
+            let end = ends.entry(self.name.clone()).or_default();
+            if offset <= *end {
+                *end = (offset + bytes).max(*end);
+            }
         }
         self.file.start_writeback(offset, bytes);
     }
