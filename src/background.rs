@@ -1,11 +1,12 @@
 //! The background threads: flushers that loop over the engine's steps, a cleaner for idle times,
-//! one for checkpoints, one that waits for the file system so that writers need not, and one that
+//! one for checkpoints, two that wait for the file system so that writers need not, and one that
 //! syncs the log for commits that asked for it within a time, and has the system write it out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use sapwood_cachetable::Fault;
 use sapwood_cachetable::crew::{Crew, Next, Waker, Work};
 use sapwood_flusher::{Cleaned, Outcome};
 use sapwood_serialize::superblock::Session;
@@ -37,11 +38,20 @@ impl Threads {
     pub(crate) fn start(engine: &Arc<Engine>, flushers: usize) -> Result<Threads> {
         let flushers = flushers.min(engine.table.budget().jobs());
         let cleaners = usize::from(engine.idle.share > 0);
-        let crews: [(&str, usize, Arc<dyn Work>); 5] = [
+        let crews: [(&str, usize, Arc<dyn Work>); 6] = [
             ("sapwood-flush", flushers, Arc::new(Flusher(engine.clone()))),
             ("sapwood-clean", cleaners, Arc::new(Sweeper::new(engine.clone()))),
             ("sapwood-checkpoint", 1, Arc::new(Checkpointer(engine.clone()))),
-            ("sapwood-ahead", 1, Arc::new(Preparer(engine.clone()))),
+            (
+                "sapwood-ahead",
+                1,
+                Arc::new(Preparer { engine: engine.clone(), step: Engine::prepare_log }),
+            ),
+            (
+                "sapwood-grow",
+                1,
+                Arc::new(Preparer { engine: engine.clone(), step: Engine::prepare_space }),
+            ),
             ("sapwood-sync", 1, Arc::new(Syncer(engine.clone()))),
         ];
         let mut threads = Threads { crews: Vec::new() };
@@ -167,12 +177,16 @@ impl Work for Checkpointer {
     }
 }
 
-/// Has log files and space ready before a writer needs them.
-struct Preparer(Arc<Engine>);
+/// Has log files ready before a writer needs them, or space: two threads, since either may wait for
+/// the file system while the other one's work is needed.
+struct Preparer {
+    engine: Arc<Engine>,
+    step: fn(&Engine) -> std::result::Result<Outcome, Fault>,
+}
 
 impl Work for Preparer {
     fn work(&self) -> Next {
-        match self.0.prepare_ahead() {
+        match (self.step)(&self.engine) {
             Ok(Outcome::Done) => Next::Again,
             // A failure poisons the database, which tells the writers.
             Ok(Outcome::Nothing | Outcome::Busy) | Err(_) => Next::Wait(IDLE),
@@ -180,7 +194,7 @@ impl Work for Preparer {
     }
 
     fn panicked(&self, message: String) {
-        self.0.set_panicked(&message);
+        self.engine.set_panicked(&message);
     }
 }
 
@@ -224,7 +238,7 @@ mod tests {
         };
         let before = files();
         assert!(engine.log.lacks_files());
-        assert_eq!(engine.prepare_ahead().unwrap(), Outcome::Nothing);
+        assert_eq!(engine.prepare_log().unwrap(), Outcome::Nothing);
         assert_eq!((before.len(), &before), (1, &files()));
     }
 

@@ -72,9 +72,9 @@ impl Cachetable {
 
     /// What may be promised and used before somebody sees to more, which is ten times a second:
     /// eight times what was promised `lately`, since the system may take a second to grow the file.
-    /// No more than an eighth of what the file takes, nor than 64 MiB.
+    /// No more than an eighth of what the file takes, nor than 128 MiB.
     fn ahead(ledger: &Ledger, lately: u64) -> u64 {
-        const MOST: u64 = 64 << 20;
+        const MOST: u64 = 128 << 20;
         let file = ledger.file_bytes().saturating_sub(ledger.hollow_bytes());
         (8 * lately).min(file / 8).min(MOST)
     }
