@@ -34,7 +34,7 @@ impl Wakers {
 
 impl Threads {
     /// Starts `flushers` flusher threads (fewer where the budget's reserve has no room for so many
-    /// jobs), the cleaner, the checkpointer and the syncer.
+    /// jobs), the cleaner, the checkpointer, the two that make ready, and the syncer.
     pub(crate) fn start(engine: &Arc<Engine>, flushers: usize) -> Result<Threads> {
         let flushers = flushers.min(engine.table.budget().jobs());
         let cleaners = usize::from(engine.idle.share > 0);
