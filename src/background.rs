@@ -165,6 +165,8 @@ struct Checkpointer(Arc<Engine>);
 
 impl Work for Checkpointer {
     fn work(&self) -> Next {
+        // What cannot be removed now is tried again.
+        let _ = self.0.remove_old_log();
         if !self.0.is_paused() && self.0.checkpoint_is_due() {
             // A full disk is tried again later; after any other fault the poison tells the writers.
             let _ = self.0.checkpoint_step(Session::Open);

@@ -17,7 +17,9 @@ use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_serialize::catalog_image::OperatorName;
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::segment::Key;
-use sapwood_serialize::{Corruption, FrameKind, Lsn, Msn, Record, Records, begin_frame};
+use sapwood_serialize::{
+    Corruption, FrameKind, Lsn, Msn, Op, Record, Records, TreeId, begin_frame,
+};
 
 use crate::catalog::Catalog;
 use crate::conflict::{Guard, Touch, Verdict, Watch};
@@ -366,7 +368,7 @@ impl Engine {
         memtable: &Memtable,
     ) -> std::result::Result<Msn, Fault> {
         let count = |record: &Record<'_>| self.counters.user_bytes.add(user_bytes(record));
-        apply_group(records, first, memtable, self.catalog(), &count)
+        apply_group(records, first, &mut &*memtable, self.catalog(), &count)
     }
 
     /// A frame that one huge batch has blown up is not kept.
@@ -377,12 +379,31 @@ impl Engine {
     }
 }
 
+/// Takes the messages of commit groups, in the order of their numbers.
+pub(crate) trait Messages {
+    /// Takes a message about one key.
+    fn insert(&mut self, tree: TreeId, key: &[u8], msn: Msn, op: Op<'_>);
+
+    /// Takes the range deletes of a group, together.
+    fn delete_ranges(&mut self, gathered: &Gathered);
+}
+
+impl Messages for &Memtable {
+    fn insert(&mut self, tree: TreeId, key: &[u8], msn: Msn, op: Op<'_>) {
+        Memtable::insert(self, tree, key, msn, op);
+    }
+
+    fn delete_ranges(&mut self, gathered: &Gathered) {
+        Memtable::delete_ranges(self, gathered);
+    }
+}
+
 /// Does what the records of a group say; the first one gets the number `first`. Returns the
 /// next number. `count` is told of each record.
 pub(crate) fn apply_group(
     records: &[u8],
     first: Msn,
-    memtable: &Memtable,
+    messages: &mut impl Messages,
     catalog: Catalog<'_>,
     count: &dyn Fn(&Record<'_>),
 ) -> std::result::Result<Msn, Fault> {
@@ -394,9 +415,9 @@ pub(crate) fn apply_group(
             return Err(Corruption::new("log record", 0, rule).into());
         }
         count(&record);
-        msn = apply_record(&record, msn, memtable, &mut ranges, catalog);
+        msn = apply_record(&record, msn, messages, &mut ranges, catalog);
     }
-    memtable.delete_ranges(&ranges);
+    messages.delete_ranges(&ranges);
     Ok(msn)
 }
 
@@ -404,14 +425,12 @@ pub(crate) fn apply_group(
 fn apply_record(
     record: &Record<'_>,
     msn: Msn,
-    memtable: &Memtable,
+    messages: &mut impl Messages,
     ranges: &mut Gathered,
     catalog: Catalog<'_>,
 ) -> Msn {
     match *record {
-        Record::Write { tree, key, op } => {
-            memtable.insert(tree, key, msn, op);
-        }
+        Record::Write { tree, key, op } => messages.insert(tree, key, msn, op),
         Record::DeleteRange { tree, lower, upper } => {
             let bounds = Bounds { lower: lower.into(), upper: upper.map(Key::from) };
             ranges.push(tree, bounds, msn);

@@ -58,7 +58,10 @@ impl Database {
     pub(crate) fn open_on(storage: Arc<dyn Storage>, config: &Config) -> Result<Database> {
         let engine = Arc::new(recovery::open(storage, config)?);
         let threads = match engine.background {
-            Background::Manual => None,
+            Background::Manual => {
+                engine.remove_old_log()?;
+                None
+            }
             Background::Threads(count) => Some(Threads::start(&engine, count)?),
         };
         Ok(Database(Arc::new(Shared {

@@ -30,7 +30,7 @@ use crate::space::Worth;
 use crate::throttle::Throttle;
 use crate::ticket::Tickets;
 use crate::view::{Registration, View, ViewCell};
-use crate::wal::{Log, remove_tails};
+use crate::wal::{Log, remove_before, remove_tails};
 
 /// What the engine counts besides what the crates below count.
 #[derive(Debug, Default)]
@@ -60,6 +60,8 @@ pub(crate) struct Engine {
     pub(crate) idle: Idle,
     /// Whether the user has told background work to pause.
     is_held: AtomicBool,
+    /// Whether files of the log before this opening may be left.
+    has_old_log: AtomicBool,
     /// The newest superblock; held by whoever takes a checkpoint.
     pub(crate) superblock: Mutex<Superblock>,
     checkpointing: AtomicBool,
@@ -103,6 +105,8 @@ pub(crate) struct Parts {
     pub(crate) access: Access,
     pub(crate) checkpoint_every: u64,
     pub(crate) idle_share: u8,
+    /// Whether files of the log before this opening may be left.
+    pub(crate) has_old_log: bool,
     pub(crate) lock: Box<dyn StorageLock>,
 }
 
@@ -123,6 +127,7 @@ impl Engine {
             counters: EngineCounters::default(),
             idle: Idle::new(parts.idle_share),
             is_held: AtomicBool::new(false),
+            has_old_log: AtomicBool::new(parts.has_old_log),
             superblock: Mutex::new(Rank::Claims, parts.superblock),
             checkpointing: AtomicBool::new(false),
             spilling: AtomicBool::new(false),
@@ -464,6 +469,22 @@ impl Engine {
             self.bell.wait(Duration::from_millis(10));
         }
         Lower(&self.checkpointing)
+    }
+
+    /// Removes what is left of the log before this opening, which nobody needs. A system may take
+    /// tens of milliseconds for each file, for which who opens a database need not wait.
+    pub(crate) fn remove_old_log(&self) -> std::result::Result<(), Fault> {
+        if !self.has_old_log.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // A checkpoint removes files, too.
+        let _alone = self.hold_checkpoints();
+        let first = self.superblock.lock().first_generation;
+        remove_before(&self.table, first)?;
+        remove_tails(&self.table, Some(self.log.epoch()))?;
+        self.has_old_log.store(false, Ordering::Release);
+        self.table.steps().pass(StepPoint::RecoveryTrimmed);
+        Ok(())
     }
 
     /// What a checkpoint keeps of the current view; under the publish mutex.

@@ -63,6 +63,7 @@ pub mod merge;
 mod moment;
 mod newest;
 mod pending;
+mod prefetch;
 mod read;
 mod reader;
 mod recovery;

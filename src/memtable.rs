@@ -31,9 +31,7 @@ use sapwood_serialize::{Meter, Msn, Op, Tombstones, TreeId, Version};
 
 use entry::{Entry, Position};
 use index::{Index, Span, Split};
-use ranges::Ranges;
-
-pub(crate) use ranges::Gathered;
+pub(crate) use ranges::{Gathered, Ranges};
 
 /// No more spans of entries are looked at to tell how a tree's bytes are spread. Measured: going
 /// through all 50 000 rows of a memtable took a tenth of its spill.
@@ -62,9 +60,7 @@ impl Memtable {
 
     /// Adds the range deletes of a commit group, none of which is visible yet.
     pub(crate) fn delete_ranges(&self, gathered: &Gathered) {
-        if !gathered.is_empty() {
-            self.ranges.insert(gathered);
-        }
+        self.ranges.insert(gathered);
     }
 
     /// The range deletes of `tree`, in several lists that are to be taken together.

@@ -3,16 +3,19 @@
 //! ```text
 //! lock the folder -> newest superblock, made durable -> tables -> log
 //!   closed:     new log -> flip (new epoch)
-//!   otherwise:  replay -> spill -> new log -> checkpoint (new epoch) -> remove the old log
-//!                          '--> helpers flush meanwhile
+//!   otherwise:  replay -> spill -> new log -> checkpoint (new epoch)
+//!                  '--> helpers spill what was put away before
 //! ```
 //!
 //! Until the flip the old log is the authority, after it none of it is, however often this is cut
-//! off in between. Nothing that was merely read back is trusted as durable: what was replayed is
-//! written again by the checkpoint.
+//! off in between; it is removed when the database is open, or by the next opening. Nothing that
+//! was merely read back is trusted as durable: what was replayed is written again by the
+//! checkpoint.
 
 mod helpers;
+mod into_trees;
 mod read_only;
+mod replayed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,27 +31,36 @@ use sapwood_serialize::catalog_image::{CatalogImage, CatalogTree, decode_catalog
 use sapwood_serialize::segment::Segment;
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
-    BlockId, Charge, Corruption, GenerationId, Lsn, Msn, Sight, Storage, StorageLock, decode_runs,
+    BlockId, Charge, Corruption, Frame, GenerationId, Lsn, Msn, Sight, Storage, StorageLock,
+    decode_runs,
 };
 
 use self::helpers::Helpers;
+use self::into_trees::IntoTrees;
 use crate::catalog::Catalog;
-use crate::commit::apply_group;
+use crate::commit::{Messages, apply_group};
 use crate::config::{Background, Config};
-use crate::engine::{Access, Engine, Parts, SEALED_MAX};
+use crate::engine::{Access, Engine, Parts};
 use crate::error::{Error, Kind, Result};
 use crate::generation::{Generation, Written};
 use crate::merge;
 use crate::throttle::value_bytes_max;
 use crate::view::{View, ViewCell};
 use crate::wal::{
-    Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_after, remove_before, remove_tails,
-    rewrite_tail, runs_in,
+    Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_after, rewrite_tail, runs_in,
 };
 
-/// So many memtables' messages are replayed into one: there is room for the sealed ones beside the
-/// active one, and fewer, larger runs cost less to move down.
-const REPLAYED_TOGETHER: u64 = SEALED_MAX as u64;
+/// Takes what a replay goes through, in the order of the log.
+trait Taker: Messages {
+    /// Whether it is to put away what it has before it takes another group.
+    fn is_full(&self) -> bool;
+
+    /// Puts away what it has taken, of which everything is visible.
+    fn put_away(&mut self) -> Result<()>;
+
+    /// Takes runs that a commit has written ahead, all of which is visible.
+    fn take_runs(&mut self, adopted: Generation) -> Result<()>;
+}
 
 /// Opens the database in `storage`, or makes one.
 pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine> {
@@ -58,11 +70,12 @@ pub(crate) fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Engine>
     check_folder(&*storage, config)?;
     let lock = storage.lock().map_err(|error| Error::from_lock(storage.describe(), error))?;
     let block_file = open_or_create(&*storage, config)?;
-    let log = read_log(&*storage, &block_file.superblock)?;
+    let pool = pool_for(config)?;
+    let log = read_log(&*storage, &block_file.superblock, pool.as_ref())?;
     block_file.secure()?;
     config.steps().reach(StepPoint::RecoverySecured)?;
     let logged = logged_in(&*storage, &log)?;
-    let opening = Opening::new(storage, config, &block_file, logged)?;
+    let opening = Opening::new(storage, config, &block_file, logged, pool)?;
     opening.finish(config, block_file.superblock, &log, lock)
 }
 
@@ -105,15 +118,15 @@ impl Opening {
         config: &Config,
         block_file: &BlockFile,
         logged: Logged,
+        pool: Option<EncoderPool>,
     ) -> Result<Opening> {
         let superblock = block_file.superblock;
         let mut opened = block_file.tables(logged.extents)?;
         opened.next_segment = opened.next_segment.max(logged.next_segment);
         let budget = Budget { total: config.cache_bytes };
         let file = block_file.file.clone();
-        let table =
-            Cachetable::new(storage, file, superblock.database, budget, pool_for(config)?, opened)
-                .hooked(config.steps());
+        let table = Cachetable::new(storage, file, superblock.database, budget, pool, opened)
+            .hooked(config.steps());
         let table = Arc::new(table);
         let token = table.ledger().publish(Change::default());
         let forest = read_forest(&table, block_file, token)?;
@@ -172,6 +185,7 @@ impl Opening {
         } else {
             self.begin_recovered(&superblock, start, next_msn)
         };
+        let has_old_log = begun.is_ok();
         let (new_log, superblock) = match begun {
             Ok(begun) => begun,
             Err(fault @ Fault::DiskFull { .. }) => {
@@ -197,71 +211,70 @@ impl Opening {
             access: Access::Write,
             checkpoint_every: config.checkpoint_every(),
             idle_share: config.idle_share,
+            has_old_log,
             lock,
         }))
     }
 
-    /// Replays the log into the trees, as much at a time as memtables may take.
+    /// Replays the log into the trees.
     fn replay_into_trees(&self, log: &ReadLog, background: Background) -> Result<()> {
-        // What is not in the trees yet keeps its space: helpers may have what lies beyond it. The
-        // last file's comes first, so that those that are done can be cut off.
+        // What is not in the trees yet keeps its space: helpers may have what lies beyond it.
         let promised = |file: &ReadFile| self.table.promise_anyway(file.bytes());
-        let mut owed: Vec<Charge> = log.files.iter().rev().map(promised).collect();
+        let owed: Vec<Charge> = log.files.iter().map(promised).collect();
         let helpers = Helpers::start(&self.table, &self.mover, background)?;
-        let mut spill = |generation| self.spill(generation, &helpers);
-        let mut generation = self.fresh();
-        let mut memory = Vec::new();
-        for (index, file) in log.files.iter().enumerate() {
+        let bytes = log.files.iter().map(ReadFile::bytes).sum();
+        let mut into_trees = IntoTrees::new(self, &helpers, bytes);
+        for ((index, file), owed) in log.files.iter().enumerate().zip(owed) {
             if let Some(next) = log.files.get(index + 1) {
                 next.load_soon(&**self.table.storage());
             }
-            let begun = generation.first_msn();
-            self.replay(file, &mut memory, &mut generation, &mut spill)?;
-            if generation.first_msn() > begun {
-                // It has begun within this file.
-                owed.truncate(log.files.len() - index);
-            }
+            self.replay(file, &mut into_trees)?;
+            into_trees.owe(owed);
         }
-        spill(generation)
+        into_trees.put_away()?;
+        helpers.wait()
     }
 
-    /// Puts the messages of one log file into `generation`; `put_away` takes each that is full. The
-    /// last one is left to the caller, also when something is broken. The file is read into
-    /// `memory`, one after the other.
-    fn replay(
+    /// Gives `taker` what one log file says. What it has not put away at the end is left to the
+    /// caller, also when something is broken.
+    fn replay(&self, file: &ReadFile, taker: &mut impl Taker) -> Result<()> {
+        let mut memory = Vec::new();
+        for part in file.parts() {
+            let loaded = file.load(&**self.table.storage(), part, memory)?;
+            for group in loaded.groups() {
+                self.replay_group(file, &group?, taker)?;
+            }
+            memory = loaded.into_memory();
+        }
+        Ok(())
+    }
+
+    fn replay_group(
         &self,
         file: &ReadFile,
-        memory: &mut Vec<u8>,
-        generation: &mut Generation,
-        put_away: &mut dyn FnMut(Generation) -> Result<()>,
+        group: &Frame<'_>,
+        taker: &mut impl Taker,
     ) -> Result<()> {
-        let loaded = file.load(&**self.table.storage(), std::mem::take(memory))?;
-        for group in loaded.groups() {
-            let group = group.map_err(|broken| broken.within(file.name(), 0))?;
-            if generation.is_full(REPLAYED_TOGETHER * self.table.budget().memtable()) {
-                put_away(std::mem::replace(generation, self.fresh()))?;
-            }
-            let msn = group.head.first_msn;
-            if msn <= self.views.visible() || msn.to_raw() >= 1 << 60 {
-                let rule = "its message numbers do not go on from those before";
-                return Err(Corruption::new("log group", 0, rule).within(file.name(), 0).into());
-            }
-            if let Some((numbers, runs)) = runs_in(group.payload) {
-                put_away(std::mem::replace(generation, self.fresh()))?;
-                let adopted = self.adopt(msn, numbers, runs);
-                put_away(adopted.map_err(|fault| within(file, fault))?)?;
-                *generation = self.fresh();
-                continue;
-            }
-            let catalog = Catalog { table: &self.table, views: &self.views };
-            let applied = apply_group(group.payload, msn, &generation.memtable, catalog, &|_| ());
-            let next = applied.map_err(|fault| within(file, fault))?;
-            let newest = Msn::from_raw(next.to_raw() - 1);
-            if newest > self.views.visible() {
-                self.views.advance(newest);
-            }
+        if taker.is_full() {
+            taker.put_away()?;
         }
-        *memory = loaded.into_memory();
+        let msn = group.head.first_msn;
+        if msn <= self.views.visible() || msn.to_raw() >= 1 << 60 {
+            let rule = "its message numbers do not go on from those before";
+            return Err(Corruption::new("log group", 0, rule).within(file.name(), 0).into());
+        }
+        if let Some((numbers, runs)) = runs_in(group.payload) {
+            taker.put_away()?;
+            let adopted = self.adopt(msn, numbers, runs);
+            return taker.take_runs(adopted.map_err(|fault| within(file, fault))?);
+        }
+        let catalog = Catalog { table: &self.table, views: &self.views };
+        let applied = apply_group(group.payload, msn, taker, catalog, &|_| ());
+        let next = applied.map_err(|fault| within(file, fault))?;
+        let newest = Msn::from_raw(next.to_raw() - 1);
+        if newest > self.views.visible() {
+            self.views.advance(newest);
+        }
         Ok(())
     }
 
@@ -297,21 +310,13 @@ impl Opening {
         Ok(Generation::holding(GenerationId::ZERO, first, &self.table, written))
     }
 
-    fn fresh(&self) -> Generation {
-        Generation::new(GenerationId::ZERO, self.views.visible().next(), &self.table)
+    /// The number of the next message that is replayed.
+    fn next_msn(&self) -> Msn {
+        self.views.visible().next()
     }
 
-    fn spill(&self, generation: Generation, helpers: &Helpers) -> Result<()> {
-        if generation.is_empty() {
-            return Ok(());
-        }
-        generation.seal(self.views.visible());
-        let generation = Arc::new(generation);
-        self.store(vec![generation.clone()], None);
-        helpers.make_room();
-        self.mover.spill(&*generation)?;
-        helpers.wake();
-        Ok(())
+    fn fresh(&self) -> Generation {
+        Generation::new(GenerationId::ZERO, self.next_msn(), &self.table)
     }
 
     /// Stores the view with these sealed generations, and the active one if that is another.
@@ -351,11 +356,11 @@ impl Opening {
             ..*before
         };
         self.table.write_superblock(&superblock)?;
-        self.remove_old_log(start)?;
+        self.table.steps().pass(StepPoint::RecoveryFlipped);
         Ok((log, superblock))
     }
 
-    /// What was replayed becomes a checkpoint, and the old log goes.
+    /// What was replayed becomes a checkpoint, and the old log is none any more.
     fn begin_recovered(
         &self,
         before: &Superblock,
@@ -371,7 +376,7 @@ impl Opening {
             Captured { catalog, first_generation: start.generation, next_msn }
         };
         let superblock = self.table.checkpoint(flip, |_| capture(), &|_| Ok(log.durable()))?;
-        self.remove_old_log(start)?;
+        self.table.steps().pass(StepPoint::RecoveryFlipped);
         Ok((log, superblock))
     }
 
@@ -380,15 +385,6 @@ impl Opening {
         let log = Log::create(self.table.clone(), start)?;
         self.table.steps().reach(StepPoint::RecoveryLogCreated)?;
         Ok(log)
-    }
-
-    /// The new log is the one that counts.
-    fn remove_old_log(&self, start: LogStart) -> std::result::Result<(), Fault> {
-        self.table.steps().pass(StepPoint::RecoveryFlipped);
-        remove_before(&self.table, start.generation)?;
-        remove_tails(&self.table, Some(start.epoch))?;
-        self.table.steps().pass(StepPoint::RecoveryTrimmed);
-        Ok(())
     }
 }
 
@@ -415,8 +411,8 @@ pub(crate) fn logged_in(
 
 fn pool_for(config: &Config) -> Result<Option<EncoderPool>> {
     let threads = match config.background {
-        Background::Threads(count) if config.may_write() => count,
-        Background::Threads(_) | Background::Manual => 0,
+        Background::Threads(count) => count,
+        Background::Manual => 0,
     };
     encoder_pool(threads).map_err(|error| Error::from_spawn(&error))
 }

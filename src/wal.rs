@@ -13,6 +13,7 @@
 mod company;
 mod outgoing;
 mod reader;
+mod sound;
 mod tail;
 #[cfg(test)]
 mod tests;

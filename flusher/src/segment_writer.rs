@@ -47,9 +47,14 @@ impl<'a> Draft<'a> {
         Draft { table, stop: Stop::NEVER, behind, segments: Vec::new() }
     }
 
+    /// Waits for what is being written.
+    pub(crate) fn finish_writing(&self) -> Result<(), Fault> {
+        self.behind.as_ref().map_or(Ok(()), |behind| behind.finish())
+    }
+
     /// Waits until all is written, and keeps it for whoever will publish it.
     pub fn keep(mut self, table: Arc<Cachetable>) -> Result<Reserved, Fault> {
-        self.behind.as_ref().map_or(Ok(()), |behind| behind.finish())?;
+        self.finish_writing()?;
         Ok(Reserved::new(table, std::mem::take(&mut self.segments)))
     }
 

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use sapwood_cachetable::{Fault, Reserved, StepPoint};
+use sapwood_cachetable::{Caching, Fault, Reserved, StepPoint};
 use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::fold::{Floor, Rules, fold};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
@@ -155,13 +155,39 @@ impl Mover {
         })
     }
 
+    /// Whether so much waits above a tree's only leaf that moving it down would be one long job, in
+    /// which writers find no room.
+    pub fn is_swamped(&self) -> bool {
+        const LEAVES: u64 = 8;
+        let most = LEAVES * self.limits.leaf_bytes;
+        let is_swamped = |top: &Edge| {
+            let bytes: u64 = top.buffer().iter().map(|run| run.bytes()).sum();
+            top.child.height() == 0 && bytes >= most
+        };
+        self.views.forest().trees.values().any(|tree| is_swamped(&tree.top))
+    }
+
     /// Moves `generation`, the oldest, of which everything is visible, into the trees.
     ///
     /// One spill at a time, which the caller sees to.
     pub fn spill<G: Generation>(&self, generation: &G) -> JobResult {
+        self.spill_from(generation, Draft::new(&self.table, Stop::NEVER))
+    }
+
+    /// The same where a checkpoint is going to follow: what was built is compressed and written by
+    /// other threads, and on its way to the disk, while more is built.
+    pub fn spill_and_write<G: Generation>(&self, generation: &G) -> JobResult {
+        match self.spill_from(generation, Draft::ahead(&self.table, Caching::Keep)) {
+            // The disk is full: it stays in memory, as far as that goes.
+            Err(fault) if fault.is_retryable() => self.spill(generation),
+            spilled => spilled,
+        }
+    }
+
+    fn spill_from<G: Generation>(&self, generation: &G, draft: Draft<'_>) -> JobResult {
+        let mut draft = draft;
         let forest = self.views.forest();
         self.table.steps().reach(StepPoint::SpillBegun)?;
-        let mut draft = Draft::new(&self.table, Stop::NEVER);
         let mut loads: Vec<Load<'_>> = Vec::new();
         for tree in generation.trees() {
             let Some(known) = self.needing(&forest, tree) else { continue };
@@ -170,6 +196,7 @@ impl Mover {
             loads.push(Load { tree, runs: generation.runs(tree), pieces });
         }
         drop(forest);
+        draft.finish_writing()?;
         self.count_built(&draft);
         self.table.steps().reach(StepPoint::SpillBuilt)?;
         let mut placed = Placed::default();

@@ -12,7 +12,8 @@
 use std::sync::Arc;
 
 /// The head of what is left of a key behind the common prefix.
-pub(crate) fn key_head(rest: &[u8]) -> u64 {
+#[inline]
+pub fn key_head(rest: &[u8]) -> u64 {
     if let Some(head) = rest.first_chunk::<8>() {
         return u64::from_be_bytes(*head);
     }
@@ -24,7 +25,8 @@ pub(crate) fn key_head(rest: &[u8]) -> u64 {
 }
 
 /// How many bytes `a` and `b` share at their start.
-pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+#[inline]
+pub fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(left, right)| left == right).count()
 }
 

@@ -53,6 +53,7 @@ pub use directory::{Directory, DirectoryBuilder, PagePlace, PageSummary};
 pub use error::Corruption;
 pub use filter::{Filter, KeyBits};
 pub use ids::{BlockId, DatabaseId, Epoch, Extent, GenerationId, Lsn, Msn, SegmentId, TreeId};
+pub use key_head::{common_prefix, key_head};
 pub use message::{KEY_BYTES_MAX, Op, OpKind, VALUE_BYTES_MAX, Version};
 pub use node::Violation;
 pub use operator::{MergeError, MergeOperator, Operator};

@@ -20,9 +20,10 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{self, AtomicPtr};
 
-use sapwood_serialize::{Msn, Op, TreeId, Version};
+use sapwood_serialize::{Msn, Op, TreeId, Version, key_head};
 
 use super::arena::{Arena, WORD_BYTES};
+use crate::prefetch::prefetch;
 
 /// Where in the order of all messages something is: by tree, then key, then newest first.
 #[derive(Clone, Copy)]
@@ -51,16 +52,6 @@ impl<'k> Position<'k> {
     pub(super) fn tree_and_head(&self) -> (u64, u64) {
         (self.tree.to_raw(), self.head)
     }
-}
-
-/// The first eight bytes of a key, in an order that never contradicts that of the keys.
-fn key_head(key: &[u8]) -> u64 {
-    if let Some(head) = key.first_chunk() {
-        return u64::from_be_bytes(*head);
-    }
-    let mut head = [0; 8];
-    head[..key.len()].copy_from_slice(key);
-    u64::from_be_bytes(head)
 }
 
 /// A reference to an entry; the memory that holds the entry is borrowed for `'a`.
@@ -179,15 +170,7 @@ impl<'a> Entry<'a> {
     /// the list needs soon: neighbours in the order lie anywhere in memory.
     pub(super) fn prefetch_next(self) {
         let next = self.header().next.load(atomic::Ordering::Relaxed);
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        // SAFETY: a hint, which may be given for any address.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch(next.cast(), _MM_HINT_T0);
-            _mm_prefetch(next.wrapping_byte_add(64).cast(), _MM_HINT_T0);
-        }
-        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        let _ = next;
+        prefetch(next.cast::<u8>());
     }
 
     /// Puts `next` behind this entry, for everyone to see.

@@ -26,7 +26,7 @@ use sapwood_serialize::{Charge, Meter, Msn, Sight, Tombstones, TreeId};
 pub(super) const ENTRIES_MAX: usize = 4096;
 
 /// See the module's head.
-pub(super) struct Ranges {
+pub(crate) struct Ranges {
     meter: Meter,
     current: ArcSwapOption<Deleted>,
     /// The number of entries; zero tells readers at once that there are none.
@@ -50,7 +50,7 @@ impl Gathered {
         self.0.entry(tree).or_default().push((bounds, msn));
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -75,7 +75,7 @@ fn append(lists: &mut Vec<Tombstones>, mut last: Tombstones) {
 }
 
 impl Ranges {
-    pub(super) fn new(meter: &Meter) -> Ranges {
+    pub(crate) fn new(meter: &Meter) -> Ranges {
         Ranges {
             meter: meter.clone(),
             current: ArcSwapOption::empty(),
@@ -86,7 +86,10 @@ impl Ranges {
     }
 
     /// Adds the range deletes of a group, which are newer than all others.
-    pub(super) fn insert(&self, gathered: &Gathered) {
+    pub(crate) fn insert(&self, gathered: &Gathered) {
+        if gathered.is_empty() {
+            return;
+        }
         let current = self.current.load();
         let mut trees = current.as_ref().map(|now| now.trees.clone()).unwrap_or_default();
         for (tree, ranges) in &gathered.0 {
@@ -106,7 +109,7 @@ impl Ranges {
     }
 
     /// The range deletes of `tree`, in any number of lists.
-    pub(super) fn of(&self, tree: TreeId) -> Vec<Tombstones> {
+    pub(crate) fn of(&self, tree: TreeId) -> Vec<Tombstones> {
         if self.entries() == 0 {
             return Vec::new();
         }
@@ -126,7 +129,7 @@ impl Ranges {
     }
 
     /// The trees that have some, ascending.
-    pub(super) fn trees(&self) -> Vec<TreeId> {
+    pub(crate) fn trees(&self) -> Vec<TreeId> {
         let current = self.current.load();
         current.as_ref().map(|now| now.trees.keys().copied().collect()).unwrap_or_default()
     }
@@ -135,8 +138,13 @@ impl Ranges {
         self.entries.load(Ordering::Acquire)
     }
 
+    /// Whether what has them is to be sealed.
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries() >= ENTRIES_MAX
+    }
+
     /// How many were inserted.
-    pub(super) fn messages(&self) -> u64 {
+    pub(crate) fn messages(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
     }
 

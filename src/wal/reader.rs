@@ -6,8 +6,9 @@
 //! then what stands there was lost by the disk, and that is corruption.
 
 use std::io;
+use std::ops::Range;
 
-use sapwood_cachetable::Fault;
+use sapwood_cachetable::{EncoderPool, Fault};
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
     Corruption, Extent, Frame, FrameKind, GenerationId, Lsn, Record, Records, SegmentId, Storage,
@@ -15,6 +16,7 @@ use sapwood_serialize::{
     later_knowledge, tail_frames,
 };
 
+use super::sound::read_sound_ones;
 use super::tail::{TAIL_BYTES_MAX, tail_name};
 use super::{file_name, generation_of};
 
@@ -24,13 +26,19 @@ const EMPTY: &str = "it is empty";
 /// Of a file that was made ahead and never used.
 pub(super) const AHEAD: &str = "it was made ahead, and is not begun";
 
+/// Files are read again in parts of about so many bytes, whole frames: what is at hand is in the
+/// processor's cache still when it is gone through.
+pub(super) const PART_BYTES: usize = 256 << 10;
+
 /// One file of the log, as far as it is believed. Its bytes are read again for the replay, so that
-/// only one file is in memory at a time.
+/// the memory that takes does not depend on how large the files are.
 pub(crate) struct ReadFile {
     name: String,
     header: WalHeader,
     /// The end of the last good frame.
     end: usize,
+    /// Where all parts but the last one end.
+    cuts: Vec<usize>,
     has_groups: bool,
     /// Whether a record in it names runs.
     has_runs: bool,
@@ -39,25 +47,36 @@ pub(crate) struct ReadFile {
 }
 
 impl ReadFile {
-    fn begun(name: String, header: WalHeader) -> ReadFile {
+    pub(super) fn begun(name: String, header: WalHeader) -> ReadFile {
         let end = WAL_HEADER_BYTES;
-        ReadFile { name, header, end, has_groups: false, has_runs: false, tail: None }
+        let (cuts, tail) = (Vec::new(), None);
+        ReadFile { name, header, end, cuts, has_groups: false, has_runs: false, tail }
     }
 
-    /// Takes the frames that go on where it has ended so far. What is wrong with what comes behind
-    /// them; nothing where the log ends cleanly.
-    fn take_frames(&mut self, bytes: &[u8]) -> Option<Corruption> {
+    /// Takes the frames that go on where it has ended so far, from `bytes`, which are those of the
+    /// file from `start` on. What is wrong with what comes behind them; nothing where the log ends
+    /// cleanly.
+    pub(super) fn take_frames(&mut self, bytes: &[u8], start: usize) -> Option<Corruption> {
+        let header = from(&self.header, start);
         loop {
-            let frame = match decode_frame(&self.header, bytes, self.end) {
+            let frame = match decode_frame(&header, bytes, self.end - start) {
                 Ok(frame) => frame?,
                 Err(broken) => return Some(broken),
             };
             let is_group = frame.head.kind == FrameKind::Group;
             self.has_groups |= is_group;
             self.has_runs |= is_group && runs_in(frame.payload).is_some();
+            if self.end - self.cuts.last().unwrap_or(&0) >= PART_BYTES {
+                self.cuts.push(self.end);
+            }
             // What it knows durable lies before it, and is read already.
-            self.end = frame.next;
+            self.end = start + frame.next;
         }
+    }
+
+    /// Where the last frame ends that was taken.
+    pub(super) fn end(&self) -> usize {
+        self.end
     }
 
     fn end_in_log(&self) -> Lsn {
@@ -75,21 +94,30 @@ impl ReadFile {
         if !self.has_runs {
             return Ok(logged);
         }
-        let loaded = self.load(storage, Vec::new())?;
-        for group in loaded.groups() {
-            let group = group.map_err(|broken| broken.within(&self.name, 0))?;
-            let Some((numbers, runs)) = runs_in(group.payload) else { continue };
-            let trees = decode_runs(numbers, runs).map_err(|it| it.within(&self.name, 0))?;
-            let runs = trees.iter().flat_map(|(_, runs)| runs);
-            for part in runs.flat_map(|run| run.segments()) {
-                logged.next_segment = logged.next_segment.max(part.segment.id().next());
-                let Some(place) = part.segment.place() else { continue };
-                logged.extents.push((place.extent, self.header.generation));
+        let mut memory = Vec::new();
+        for part in self.parts() {
+            let loaded = self.load(storage, part, memory)?;
+            for group in loaded.groups() {
+                self.take_logged(&group?, &mut logged)?;
             }
+            memory = loaded.into_memory();
         }
         logged.extents.sort_unstable_by_key(|(extent, _)| extent.offset);
         logged.extents.dedup();
         Ok(logged)
+    }
+
+    /// Adds what a group names, if it names runs.
+    fn take_logged(&self, group: &Frame<'_>, logged: &mut Logged) -> Result<(), Fault> {
+        let Some((numbers, runs)) = runs_in(group.payload) else { return Ok(()) };
+        let trees = decode_runs(numbers, runs).map_err(|it| it.within(&self.name, 0))?;
+        let runs = trees.iter().flat_map(|(_, runs)| runs);
+        for part in runs.flat_map(|run| run.segments()) {
+            logged.next_segment = logged.next_segment.max(part.segment.id().next());
+            let Some(place) = part.segment.place() else { continue };
+            logged.extents.push((place.extent, self.header.generation));
+        }
+        Ok(())
     }
 
     /// How much of it there is to be read.
@@ -126,15 +154,32 @@ impl ReadFile {
         read_soon(storage, &self.name);
     }
 
-    /// Reads the file once more, into memory that may have been used before.
-    pub(crate) fn load(&self, storage: &dyn Storage, memory: Vec<u8>) -> Result<LoadedFile, Fault> {
+    /// What it is to be loaded in, in order: whole frames.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Range<usize>> {
+        let starts = std::iter::once(WAL_HEADER_BYTES).chain(self.cuts.iter().copied());
+        let ends = self.cuts.iter().copied().chain([self.end]);
+        starts.zip(ends).map(|(start, end)| start..end)
+    }
+
+    /// Reads a part once more, into memory that may have been used before.
+    pub(crate) fn load(
+        &self,
+        storage: &dyn Storage,
+        part: Range<usize>,
+        memory: Vec<u8>,
+    ) -> Result<LoadedPart<'_>, Fault> {
         let mut bytes = memory;
-        read_whole(storage, &self.name, &mut bytes)?;
+        bytes.clear();
+        bytes.resize(part.len(), 0);
+        read_from(storage, &self.name, &mut bytes, part.start)?;
         if let Some((offset, frames)) = &self.tail {
-            complete(&mut bytes, *offset, frames);
+            let (from, to) = (part.start.max(*offset), part.end.min(offset + frames.len()));
+            if from < to {
+                let target = &mut bytes[from - part.start..to - part.start];
+                target.copy_from_slice(&frames[from - offset..to - offset]);
+            }
         }
-        bytes.truncate(self.end);
-        Ok(LoadedFile { header: self.header, bytes })
+        Ok(LoadedPart { file: self, start: part.start, bytes })
     }
 }
 
@@ -153,26 +198,33 @@ pub(crate) fn runs_in(payload: &[u8]) -> Option<(u64, &[u8])> {
     }
 }
 
-/// The believed bytes of one file.
-pub(crate) struct LoadedFile {
-    header: WalHeader,
+/// The bytes of a part of a file.
+pub(crate) struct LoadedPart<'f> {
+    file: &'f ReadFile,
+    start: usize,
     bytes: Vec<u8>,
 }
 
-impl LoadedFile {
-    /// The memory, for the next file.
+impl LoadedPart<'_> {
+    /// The memory, for the next part.
     pub(crate) fn into_memory(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// The groups in it, in order.
+    /// The groups in it, in order. What was believed when it was read first has to be there again.
     pub(crate) fn groups(&self) -> impl Iterator<Item = Result<Frame<'_>, Corruption>> {
-        let mut offset = WAL_HEADER_BYTES;
+        let header = from(&self.file.header, self.start);
+        let mut offset = 0;
         let frames = std::iter::from_fn(move || {
-            let frame = decode_frame(&self.header, &self.bytes, offset).transpose()?;
+            if offset == self.bytes.len() {
+                return None;
+            }
+            let ends = || Corruption::new("log", offset as u64, "it has changed since it was read");
+            let frame = decode_frame(&header, &self.bytes, offset);
+            let frame = frame.and_then(|frame| frame.ok_or_else(ends));
             // Behind a frame that cannot be read any more, the iterator ends.
             offset = frame.as_ref().map_or(self.bytes.len(), |frame| frame.next);
-            Some(frame)
+            Some(frame.map_err(|broken| broken.within(&self.file.name, self.start as u64)))
         });
         frames.filter(|frame| {
             frame.as_ref().map_or(true, |frame| frame.head.kind == FrameKind::Group)
@@ -194,19 +246,21 @@ pub(crate) struct ReadLog {
 ///
 /// # Errors
 /// Corruption when something that was durable is missing or damaged.
-pub(crate) fn read_log(storage: &dyn Storage, superblock: &Superblock) -> Result<ReadLog, Fault> {
+pub(crate) fn read_log(
+    storage: &dyn Storage,
+    superblock: &Superblock,
+    pool: Option<&EncoderPool>,
+) -> Result<ReadLog, Fault> {
     let names = storage.list().map_err(|error| Fault::io("listing", "the folder", error))?;
     let generations: Vec<GenerationId> =
         names.iter().filter_map(|name| generation_of(name)).collect();
     let newest = generations.iter().max().copied().unwrap_or_default();
     let mut scan = Scan::new(superblock, read_tail(storage, superblock)?);
     let is_needed = |generation: &GenerationId| *generation >= superblock.first_generation;
-    let mut needed = generations.into_iter().filter(is_needed).peekable();
-    while let Some(generation) = needed.next() {
-        if let Some(next) = needed.peek() {
-            read_soon(storage, &file_name(*next));
-        }
-        scan.file(storage, generation)?;
+    let needed: Vec<GenerationId> = generations.into_iter().filter(is_needed).collect();
+    let mut sound = read_sound_ones(storage, &needed, pool);
+    for (index, generation) in needed.into_iter().enumerate() {
+        scan.file(storage, generation, sound.remove(&index).transpose()?.flatten())?;
     }
     scan.finish(newest)
 }
@@ -224,7 +278,7 @@ pub(crate) fn read_log_so_far(
     let mut refused = None;
     let generations = names.iter().filter_map(|name| generation_of(name));
     for generation in generations.filter(|one| *one >= superblock.first_generation) {
-        let broken = match scan.file(storage, generation) {
+        let broken = match scan.file(storage, generation, None) {
             Ok(()) => continue,
             Err(Fault::Corrupt(broken)) => broken,
             Err(_) => Corruption::new("log file", 0, "it cannot be read")
@@ -295,12 +349,37 @@ impl<'a> Scan<'a> {
         self.next = generation.next();
     }
 
-    fn file(&mut self, storage: &dyn Storage, generation: GenerationId) -> Result<(), Fault> {
+    /// Takes the file of a generation; `sound` is what was read of it, if nothing is wrong there.
+    fn file(
+        &mut self,
+        storage: &dyn Storage,
+        generation: GenerationId,
+        sound: Option<ReadFile>,
+    ) -> Result<(), Fault> {
+        if self.stop.is_none()
+            && let Some(read) = sound
+            && self.goes_on_in(&read, generation)
+        {
+            self.meet(generation);
+            self.known = self.known.max(read.header.durable);
+            self.end = read.end_in_log();
+            self.files.push(read);
+            return Ok(());
+        }
         let mut bytes = std::mem::take(&mut self.memory);
         read_whole(storage, &file_name(generation), &mut bytes)?;
         let taken = self.take_file(generation, &mut bytes);
         self.memory = bytes;
         taken
+    }
+
+    /// Whether the log goes on in a file, as far as was read of it, and not in the log's tail.
+    fn goes_on_in(&self, read: &ReadFile, generation: GenerationId) -> bool {
+        let WalHeader { database, epoch, .. } = read.header;
+        (database, epoch) == (self.superblock.database, self.superblock.epoch)
+            && read.header.generation == generation
+            && self.continues(&read.header, generation)
+            && self.frames_from(read.end_in_log()).is_none()
     }
 
     /// Takes what is to be believed of a file that holds `bytes`.
@@ -405,11 +484,11 @@ impl<'a> Scan<'a> {
 
     fn frames(&mut self, header: WalHeader, name: String, bytes: &mut Vec<u8>) {
         let mut file = ReadFile::begun(name, header);
-        let mut stopped = file.take_frames(bytes);
+        let mut stopped = file.take_frames(bytes, 0);
         if let Some(frames) = self.frames_from(file.end_in_log()) {
             complete(bytes, file.end, &frames);
             file.tail = Some((file.end, frames));
-            stopped = file.take_frames(bytes);
+            stopped = file.take_frames(bytes, 0);
         }
         if let Some(broken) = stopped {
             self.learn(&header, bytes, file.end);
@@ -464,6 +543,11 @@ impl<'a> Scan<'a> {
         let ended = Corruption::new("log", last.end as u64, "it ends before what was durable");
         Some(self.stop.clone().unwrap_or(ended.within(&last.name, 0)))
     }
+}
+
+/// The header of a file, as if it began at `start`.
+fn from(header: &WalHeader, start: usize) -> WalHeader {
+    WalHeader { base: header.base.plus(start as u64), ..*header }
 }
 
 /// Whether a group is in the file. A mark stands at its front before anybody has written.
@@ -529,6 +613,22 @@ fn read_soon(storage: &dyn Storage, name: &str) {
 fn read_whole(storage: &dyn Storage, name: &str, bytes: &mut Vec<u8>) -> Result<(), Fault> {
     let read = storage.open(name).and_then(|file| read_at_most(&*file, u64::MAX, bytes));
     read.map_err(|error| Fault::io("reading", name, error))
+}
+
+/// Reads what a file has from `offset` on into `bytes`, as much as there is.
+fn read_from(
+    storage: &dyn Storage,
+    name: &str,
+    bytes: &mut [u8],
+    offset: usize,
+) -> Result<(), Fault> {
+    let mut read = || {
+        let file = storage.open(name)?;
+        let length = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+        let there = bytes.len().min(length.saturating_sub(offset));
+        file.read_at(&mut bytes[..there], offset as u64)
+    };
+    read().map_err(|error| Fault::io("reading", name, error))
 }
 
 fn read_at_most(file: &dyn StorageFile, bytes_max: u64, bytes: &mut Vec<u8>) -> io::Result<()> {

@@ -119,7 +119,7 @@ impl Written {
     }
 
     fn read(&self) -> Result<ReadLog, Fault> {
-        read_log(&self.storage, &self.superblock)
+        read_log(&self.storage, &self.superblock, None)
     }
 
     /// How many files are believed, or the rule that was broken.
@@ -507,10 +507,11 @@ impl Tailed {
             durable: Lsn::ZERO,
             ..superblock()
         };
-        let log = read_log(&disk, &superblock)?;
+        let log = read_log(&disk, &superblock, None)?;
         // Reading it once more finds the same.
         let groups = |file: &ReadFile| {
-            file.load(&disk, Vec::new()).unwrap().groups().all(|group| group.is_ok())
+            let parts = file.parts().map(|part| file.load(&disk, part, Vec::new()).unwrap());
+            parts.into_iter().all(|part| part.groups().all(|group| group.is_ok()))
         };
         assert!(log.files.iter().all(groups));
         Ok(log)

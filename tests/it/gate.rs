@@ -24,6 +24,8 @@ pub struct Gate {
     told: Arc<Mutex<Vec<(u64, u64)>>>,
     /// Reads of the block file: those that it was told of, and the others.
     reads: Arc<[AtomicUsize; 2]>,
+    /// The bytes of the longest read of a log file.
+    longest_log_read: Arc<AtomicUsize>,
     /// Up to where it was asked to write out each file of the log, without a gap.
     written_out: Arc<Mutex<BTreeMap<String, u64>>>,
     /// Whether syncs of the log are held.
@@ -51,6 +53,11 @@ impl Gate {
     pub fn reads(&self) -> (usize, usize) {
         let [told, others] = &*self.reads;
         (told.load(Ordering::Relaxed), others.load(Ordering::Relaxed))
+    }
+
+    /// The bytes of the longest read of a log file.
+    pub fn longest_log_read(&self) -> usize {
+        self.longest_log_read.load(Ordering::Relaxed)
     }
 
     /// How many bytes of the log the disk was asked to write out.
@@ -166,7 +173,9 @@ impl Storage for GatedDisk {
 impl StorageFile for GatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_at(buffer, offset)?;
-        if !self.is_log {
+        if self.is_log {
+            self.gate.longest_log_read.fetch_max(buffer.len(), Ordering::Relaxed);
+        } else {
             self.gate.note_read(offset);
         }
         self.gate.pass();

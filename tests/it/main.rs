@@ -28,6 +28,7 @@ mod movement;
 mod panics;
 mod pauses;
 mod read_only;
+mod recoveries;
 mod refusals;
 mod review;
 mod salvage;

@@ -1,0 +1,92 @@
+//! What an opening after a kill takes, and what it leaves behind.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sapwood::{Background, Config, Database, MemoryStorage, Storage};
+
+use crate::gate::{Gate, config};
+use crate::sim::disk::SimDisk;
+
+/// More than fits into what a recovery has in memory at once.
+const ROWS: u32 = 60_000;
+
+/// Rows in no order of a hundred bytes and more.
+fn load(db: &Database, rows: u32) {
+    let tree = db.tree("t").unwrap();
+    for row in 0..rows {
+        let key = row.wrapping_mul(0x9E37_79B9).to_be_bytes();
+        tree.insert(key, [b'.'; 96]).unwrap();
+    }
+}
+
+fn count(db: &Database) -> usize {
+    db.tree("t").unwrap().iter().map(Result::unwrap).count()
+}
+
+/// The memory of the largest log file came on top of the budget.
+#[test]
+fn a_recovery_needs_no_memory_for_a_whole_log_file() {
+    let (disk, gate) = (SimDisk::new(1), Gate::default());
+    let large = config(&disk, &gate).cache_bytes(64 << 20).open().unwrap();
+    load(&large, ROWS);
+    let log = large.stats().wal_bytes;
+    large.abandon();
+    assert!(log > 4 << 20, "{log} bytes in few files");
+    let db = config(&disk, &gate).cache_bytes(8 << 20).open().unwrap();
+    let longest = gate.longest_log_read();
+    assert!(longest <= 1 << 20, "{longest} bytes of the log at once");
+    assert_eq!(count(&db), ROWS as usize);
+    db.close().unwrap();
+}
+
+/// All that was replayed waited above one leaf. The first flush was one job of seconds, in which
+/// no writer found room.
+#[test]
+fn a_recovery_leaves_no_heap_above_a_single_leaf() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let config = || {
+        let config = Config::on(storage.clone()).background(Background::Manual);
+        config.cache_bytes(8 << 20).checkpoint_bytes(1 << 30)
+    };
+    let db = config().open().unwrap();
+    db.daemon().pause();
+    load(&db, 2 * ROWS);
+    db.abandon();
+    let db = config().open().unwrap();
+    let top = &db.shape().unwrap().trees[0].top;
+    let waiting = top.buffer.bytes;
+    assert!(top.height > 0 || waiting < 40 << 20, "{waiting} bytes wait above a leaf");
+    assert_eq!(count(&db), 2 * ROWS as usize);
+    db.close().unwrap();
+}
+
+/// Who opens a database does not wait until the system has taken back each file of its old log.
+#[test]
+fn the_old_log_is_removed_when_the_database_is_open() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let config = || Config::on(storage.clone()).cache_bytes(8 << 20);
+    let logs = || {
+        let names = storage.list().unwrap().into_iter();
+        names.filter(|name| name.starts_with("wal-")).collect::<Vec<_>>()
+    };
+    let db = config().background(Background::Threads(1)).open().unwrap();
+    load(&db, ROWS);
+    db.abandon();
+    // The names of files that were made ahead, and never used, are used again.
+    let oldest = logs().swap_remove(0);
+    let db = config().background(Background::Threads(1)).open().unwrap();
+    let begun = Instant::now();
+    while logs().contains(&oldest) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", logs());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(count(&db), ROWS as usize);
+    db.abandon();
+    // In manual mode the opening does it.
+    let oldest = logs().swap_remove(0);
+    let db = config().background(Background::Manual).open().unwrap();
+    assert!(!logs().contains(&oldest), "{:?}", logs());
+    assert_eq!(count(&db), ROWS as usize);
+    db.close().unwrap();
+}
