@@ -535,6 +535,7 @@ impl Engine {
         // Who closes waits for it: the folder may be another one's afterwards.
         if let Ok(_open) = self.enter_open() {
             self.log.start_writeback();
+            self.table.start_writeback(1);
         }
     }
 

@@ -31,6 +31,7 @@ use crate::stats::Counters;
 use crate::step::{StepPoint, Steps};
 use crate::sync::atomic::{AtomicBool, AtomicU64};
 use crate::sync::{Condvar, Mutex, MutexGuard, Rank};
+use crate::untold::Untold;
 use crate::write_behind::Gate;
 
 /// The name of the block file in its folder.
@@ -84,6 +85,7 @@ pub struct Cachetable {
     pages: Mutex<Clock>,
     directories: Mutex<Clock>,
     pub(crate) growing: Mutex<()>,
+    pub(crate) untold: Mutex<Untold>,
     /// The bytes that were promised since somebody last saw to more.
     pub(crate) lately_promised: AtomicU64,
     /// Whether all hollow extents are known to be holes.
@@ -124,6 +126,7 @@ impl Cachetable {
             pages: Mutex::new(Rank::PageShard, Clock::default()),
             directories: Mutex::new(Rank::PageShard, Clock::default()),
             growing: Mutex::new(Rank::Claims, ()),
+            untold: Mutex::new(Rank::JobQueue, Untold::default()),
             lately_promised: AtomicU64::new(0),
             holes_are_real: AtomicBool::new(false),
         }

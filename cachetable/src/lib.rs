@@ -20,6 +20,7 @@ pub mod stats;
 mod step;
 pub mod storage;
 pub mod sync;
+mod untold;
 mod versions;
 mod write_behind;
 mod writer;

@@ -11,7 +11,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sapwood_serialize::Extent;
 use sapwood_serialize::segment::{ResidentSegment, Segment};
 
 use crate::cachetable::Cachetable;
@@ -84,31 +83,6 @@ impl Drop for Entered {
 struct Progress {
     state: Mutex<State>,
     changed: Condvar,
-    untold: Mutex<Untold>,
-}
-
-/// A stretch of the file that was written, and that the disk has not been told to begin with.
-#[derive(Default)]
-struct Untold {
-    offset: u64,
-    bytes: u64,
-}
-
-impl Untold {
-    /// A call for less costs more than it brings forward.
-    const WORTH: u64 = 1 << 20;
-
-    /// Adds an extent that was written; returns what is worth telling the disk.
-    fn add(&mut self, extent: Extent) -> Option<Untold> {
-        let end = self.offset + self.bytes;
-        if extent.offset != end && extent.end() != self.offset {
-            let apart = Untold { offset: extent.offset, bytes: extent.bytes };
-            return Some(std::mem::replace(self, apart)).filter(|before| before.bytes > 0);
-        }
-        self.offset = self.offset.min(extent.offset);
-        self.bytes += extent.bytes;
-        (self.bytes >= Untold::WORTH).then(|| std::mem::take(self))
-    }
 }
 
 #[derive(Default)]
@@ -126,8 +100,7 @@ impl WriteBehind {
             Caching::Pass => Ownership::Load,
         };
         let state = Mutex::new(Rank::JobQueue, State::default());
-        let untold = Mutex::new(Rank::JobQueue, Untold::default());
-        let progress = Arc::new(Progress { state, changed: Condvar::new(), untold });
+        let progress = Arc::new(Progress { state, changed: Condvar::new() });
         let handed = Mutex::new(Rank::JobQueue, Vec::new());
         WriteBehind { table, owner, progress, handed }
     }
@@ -166,7 +139,7 @@ impl WriteBehind {
         let (table, progress, owner) = (self.table.clone(), self.progress.clone(), self.owner);
         let segment = segment.clone();
         pool.spawn(move || {
-            let write = || progress.write(&table, &segment, owner);
+            let write = || write(&table, &segment, owner);
             let written = catch_unwind(AssertUnwindSafe(write));
             table.behind.leave();
             // Before it counts as done: whoever waits may be about to drop everything.
@@ -184,7 +157,7 @@ impl WriteBehind {
 
     /// Writes on this thread.
     fn write_here(&self, segment: &Arc<Segment>) -> Result<(), Fault> {
-        let written = self.progress.write(&self.table, segment, self.owner);
+        let written = write(&self.table, segment, self.owner);
         self.table.behind.leave();
         written
     }
@@ -232,23 +205,16 @@ impl Drop for WriteBehind {
     }
 }
 
-impl Progress {
-    /// Writes a job's segment that is to be durable soon: the disk begins with it before long.
-    fn write(
-        &self,
-        table: &Cachetable,
-        segment: &Arc<Segment>,
-        owner: Ownership,
-    ) -> Result<(), Fault> {
-        table.write_segment(segment, owner)?;
-        let Some(place) = segment.place() else { return Ok(()) };
-        let stretch = self.untold.lock().add(place.extent);
-        if let Some(Untold { offset, bytes }) = stretch {
-            table.file().start_writeback(offset, bytes);
-        }
-        Ok(())
-    }
+/// Writes a job's segment that is to be durable soon: the disk begins with it before long.
+fn write(table: &Cachetable, segment: &Arc<Segment>, owner: Ownership) -> Result<(), Fault> {
+    /// A call for less costs more than it brings forward.
+    const WORTH: u64 = 1 << 20;
+    table.write_segment(segment, owner)?;
+    table.start_writeback(WORTH);
+    Ok(())
+}
 
+impl Progress {
     fn done(&self, written: std::thread::Result<Result<(), Fault>>) {
         let mut state = self.state.lock();
         state.under_way -= 1;
@@ -261,24 +227,5 @@ impl Progress {
         }
         drop(state);
         self.changed.notify_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_disk_is_told_of_long_stretches_in_whatever_order_they_were_written() {
-        const QUARTER: u64 = Untold::WORTH / 4;
-        let mut untold = Untold::default();
-        let mut add = |place: u64| {
-            let told = untold.add(Extent { offset: place * QUARTER, bytes: QUARTER });
-            told.map(|told| (told.offset / QUARTER, told.bytes / QUARTER))
-        };
-        assert_eq!([10, 11, 9].map(&mut add), [None; 3]);
-        assert_eq!(add(12), Some((9, 4)));
-        assert_eq!([20, 21].map(&mut add), [None; 2]);
-        assert_eq!(add(40), Some((20, 2)), "what lies apart ends a stretch");
     }
 }

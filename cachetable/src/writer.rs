@@ -136,6 +136,7 @@ impl Cachetable {
         match self.file.write_at(&padded, extent.offset) {
             Ok(()) => {
                 self.counters().bytes_written.add(extent.bytes);
+                self.untold.lock().add(extent);
                 Ok(extent)
             }
             Err(error) => {
@@ -145,6 +146,15 @@ impl Cachetable {
                 }
                 Err(self.poison().record(Fault::io("writing", BLOCK_FILE, error)))
             }
+        }
+    }
+
+    /// Tells the disk to begin with what was written, if that is `worth` bytes and more. Does not
+    /// wait for the disk, save where too much is on its way to that already.
+    pub fn start_writeback(&self, worth: u64) {
+        let stretches = self.untold.lock().take(worth);
+        for (offset, bytes) in stretches {
+            self.file.start_writeback(offset, bytes);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub struct Gate {
     longest_log_read: Arc<AtomicUsize>,
     /// Up to where it was asked to write out each file of the log, without a gap.
     written_out: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// How many bytes of the block file it was asked to write out.
+    block_file_written_out: Arc<AtomicU64>,
     /// Whether syncs of the log are held.
     held: Arc<(Mutex<bool>, Condvar)>,
 }
@@ -63,6 +65,11 @@ impl Gate {
     /// How many bytes of the log the disk was asked to write out.
     pub fn written_out(&self) -> u64 {
         self.written_out.lock().unwrap().values().sum()
+    }
+
+    /// How many bytes of the block file the disk was asked to write out.
+    pub fn block_file_written_out(&self) -> u64 {
+        self.block_file_written_out.load(Ordering::Relaxed)
     }
 
     fn note_read(&self, offset: u64) {
@@ -224,6 +231,8 @@ impl StorageFile for GatedFile {
             if offset <= *end {
                 *end = (offset + bytes).max(*end);
             }
+        } else {
+            self.gate.block_file_written_out.fetch_add(bytes, Ordering::Relaxed);
         }
         self.file.start_writeback(offset, bytes);
     }

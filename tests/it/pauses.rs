@@ -61,6 +61,31 @@ fn a_full_memtable_does_not_wait_for_the_next_log_file() {
     db.close().unwrap();
 }
 
+/// What jobs write was handed to the disk all at once, by the sync of a checkpoint: until then it
+/// filled the system's memory, and writers waited up to 0.25 s for a page.
+#[test]
+fn the_disk_is_told_of_what_jobs_write_before_a_checkpoint_syncs_it() {
+    let (disk, gate) = (SimDisk::new(1), Gate::default());
+    let config = config(&disk, &gate).cache_bytes(8 << 20).checkpoint_bytes(u64::MAX);
+    let db = config.background(Background::Threads(1)).open().unwrap();
+    let tree = db.tree("t").unwrap();
+    (0..40_000).for_each(|row| insert(&tree, row));
+    db.daemon().drain().unwrap();
+    let written_to_blocks = || {
+        let stats = db.stats();
+        stats.bytes_written - stats.wal_bytes
+    };
+    let written = written_to_blocks();
+    let is_told = || gate.block_file_written_out() + (1 << 20) >= written;
+    let patience = (0..60_000).take_while(|_| !is_told());
+    patience.for_each(|_| thread::sleep(Duration::from_millis(1)));
+    let told = gate.block_file_written_out();
+    assert!(written > 2 << 20 && is_told(), "{told} of {written}");
+    assert!(told <= written_to_blocks(), "what was told of twice is let go of");
+    drop(tree);
+    db.close().unwrap();
+}
+
 /// The system kept the log in memory until there was no more, and had writers wait for it to be
 /// written: 0.1 to 0.5 s.
 #[test]
