@@ -47,7 +47,8 @@ use crate::merge;
 use crate::throttle::value_bytes_max;
 use crate::view::{View, ViewCell};
 use crate::wal::{
-    Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_after, rewrite_tail, runs_in,
+    Log, LogStart, Logged, ReadFile, ReadLog, read_log, remove_after, remove_before, rewrite_tail,
+    runs_in,
 };
 
 /// Takes what a replay goes through, in the order of the log.
@@ -159,6 +160,8 @@ impl Opening {
         lock: Box<dyn StorageLock>,
     ) -> Result<Engine> {
         self.table.steps().reach(StepPoint::RecoveryTables)?;
+        // What the opening before has not come to remove: its space may be what this one lacks.
+        remove_before(&self.table, superblock.first_generation)?;
         let is_clean = !log.files.iter().any(ReadFile::has_groups);
         let background = if is_clean { Background::Manual } else { config.background };
         self.replay_into_trees(log, background)?;

@@ -195,6 +195,8 @@ impl Cachetable {
     }
 
     pub(crate) fn sync(&self) -> Result<(), Fault> {
+        // The sync tells of all; told of once more, it would be let go of.
+        drop(self.untold.lock().take(0));
         let synced = self.file.sync();
         synced.map_err(|error| self.poison().record(Fault::io("syncing", BLOCK_FILE, error)))
     }

@@ -69,8 +69,9 @@ pub use storage::{LockError, MappedFile, Storage, StorageFile, StorageLock};
 pub use superblock::{BlobPlace, Superblock, SuperblockError};
 pub use tombstone::{Tombstone, Tombstones};
 pub use wal_frame::{
-    FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind, TailFrames, WAL_HEADER_BYTES,
-    WalHeader, begin_frame, decode_frame, finish_frame, later_knowledge, tail_frames,
+    ENDS_EARLY, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind, TailFrames,
+    WAL_HEADER_BYTES, WalHeader, begin_frame, decode_frame, finish_frame, later_knowledge,
+    tail_frames,
 };
 pub use wal_record::{Record, Records, encode_record};
 pub use zeros::is_zero;

@@ -37,6 +37,9 @@ pub const FRAME_HEADER_BYTES: usize = 48;
 /// Frames start at multiples of this.
 pub const FRAME_ALIGNMENT: usize = 8;
 
+/// The rule that a frame breaks of which only the beginning is there.
+pub const ENDS_EARLY: &str = "it ends too early";
+
 /// The first bytes of a log file, behind the checksum.
 const WAL_MAGIC: u64 = u64::from_le_bytes(*b"sapw-wal");
 /// The version of the log's format. Since 2 the last frames may be in the log's tail, since 3 the
@@ -289,7 +292,7 @@ fn read_frame<'a>(
     rest: &'a [u8],
     offset: usize,
 ) -> Result<Frame<'a>, &'static str> {
-    let (sum, behind_sum) = rest.split_first_chunk().ok_or("it ends too early")?;
+    let (sum, behind_sum) = rest.split_first_chunk().ok_or(ENDS_EARLY)?;
     let (head, payload_bytes) = read_head(behind_sum).ok_or("it does not begin as a frame")?;
     let lsn = header.base.to_raw().checked_add(offset as u64).map(Lsn::from_raw);
     if lsn != Some(head.lsn) || !offset.is_multiple_of(FRAME_ALIGNMENT) {
@@ -301,7 +304,7 @@ fn read_frame<'a>(
     let padded_bytes = payload_bytes.checked_next_multiple_of(FRAME_ALIGNMENT);
     let covered_bytes = padded_bytes.and_then(|bytes| bytes.checked_add(HEAD_BYTES));
     let covered = covered_bytes.and_then(|bytes| behind_sum.get(..bytes));
-    let covered = covered.ok_or("it ends too early")?;
+    let covered = covered.ok_or(ENDS_EARLY)?;
     if checksum(header.database.seed(), covered) != u64::from_le_bytes(*sum) {
         return Err("its checksum differs");
     }

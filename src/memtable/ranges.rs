@@ -154,7 +154,7 @@ impl Ranges {
     }
 
     /// The bytes that they take in memory.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.current.load().as_ref().map_or(0, |now| now.charge.bytes())
     }
 }

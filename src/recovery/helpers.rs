@@ -81,8 +81,7 @@ struct Lane {
 }
 
 impl Helpers {
-    /// As many as there will be flushers. They have the memory of the memtables that a replay needs
-    /// less than writers do.
+    /// As many as there will be flushers.
     pub(super) fn start(
         table: &Arc<Cachetable>,
         mover: &Arc<Mover>,
@@ -146,7 +145,9 @@ impl Helpers {
                 }
             }
             // One that panicked will not say that it is done.
-            table.poison().check()?;
+            if let Some(cause) = table.poison().cause() {
+                return Err(Fault::clone(&cause).into());
+            }
             if let Some(crew) = &self.crew
                 && is_in_the_way.load(Ordering::Acquire)
             {

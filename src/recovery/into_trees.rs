@@ -18,7 +18,7 @@ const LOADS: u64 = 2;
 pub(super) struct IntoTrees<'o> {
     opening: &'o Opening,
     helpers: &'o Helpers,
-    /// The memory of one load: no more than there is to be replayed.
+    /// The memory of one load: no more than what there is to be replayed is worth.
     room: usize,
     replayed: Replayed,
     /// The space promised to the files that have been replayed since the last load was put away.
@@ -29,7 +29,8 @@ impl<'o> IntoTrees<'o> {
     /// For a log of `bytes`. The loads together have the memory that memtables will have.
     pub(super) fn new(opening: &'o Opening, helpers: &'o Helpers, bytes: u64) -> IntoTrees<'o> {
         let most = opening.table.budget().memtable() * (SEALED_MAX as u64 + 1) / LOADS;
-        let room = usize::try_from(most.min(bytes)).unwrap_or(usize::MAX);
+        // A small message takes more here than in a batch of the log.
+        let room = usize::try_from(most.min(2 * bytes)).unwrap_or(usize::MAX);
         let replayed = Replayed::new(opening.next_msn(), room, &opening.table);
         IntoTrees { opening, helpers, room, replayed, owed: Vec::new() }
     }

@@ -89,19 +89,32 @@ impl Replayed {
     pub(super) fn emptied(self, oldest: Msn, table: &Cachetable) -> Replayed {
         let Replayed { mut records, mut trees, .. } = self;
         records.clear();
+        if records.capacity() as u64 > self.room.bytes() {
+            // One huge message is not what others need.
+            records = Vec::with_capacity(usize::try_from(self.room.bytes()).unwrap_or_default());
+        }
+        // Those that had nothing this time may never have anything again.
+        trees.retain(|_, tree| !tree.rows.is_empty());
         trees.values_mut().for_each(|tree| tree.rows.clear());
+        let rows: usize = trees.values().map(|tree| tree.rows.capacity()).sum();
+        let mut bytes = rows * size_of::<Row>();
+        if bytes as u64 > self.room.bytes() / 2 {
+            // Of messages so small that nothing would be left for others.
+            trees.clear();
+            bytes = 0;
+        }
         let ranges = Ranges::new(&table.meters().memtables);
-        Replayed { oldest, newest: oldest, records, trees, ranges, bytes: 0, room: self.room }
+        Replayed { oldest, newest: oldest, records, trees, ranges, bytes, room: self.room }
     }
 
     /// Whether there is no message.
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes == 0 && self.ranges.messages() == 0
+        self.records.is_empty() && self.ranges.messages() == 0
     }
 
     /// The bytes that its messages take in memory.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes as u64
+        self.bytes as u64 + self.ranges.bytes()
     }
 
     /// Whether it is to be put away.
@@ -126,8 +139,14 @@ impl Messages for Replayed {
     fn insert(&mut self, tree: TreeId, key: &[u8], msn: Msn, op: Op<'_>) {
         let at = self.records.len();
         encode_record(&mut self.records, &Record::Write { tree, key, op });
-        self.trees.entry(tree).or_default().push(key, msn, at);
-        self.bytes += self.records.len() - at + size_of::<Row>();
+        let tree = self.trees.entry(tree).or_default();
+        if tree.rows.is_empty() {
+            self.bytes += size_of::<Rows>() + key.len();
+        }
+        let before = tree.rows.capacity();
+        tree.push(key, msn, at);
+        self.bytes += self.records.len() - at;
+        self.bytes += (tree.rows.capacity() - before) * size_of::<Row>();
     }
 
     fn delete_ranges(&mut self, gathered: &Gathered) {
@@ -388,6 +407,21 @@ mod tests {
         assert!(weights.is_sorted_by_key(|(key, _)| *key) && weights.len() <= WEIGHED_ROWS);
         assert_eq!(weights.iter().map(|(_, bytes)| bytes).sum::<u64>(), ROWS * 16);
         assert!(replayed.weights(TreeId::from_raw(2)).is_empty());
+    }
+
+    /// A few of them may have all the memory.
+    #[test]
+    fn it_is_full_of_range_deletes_with_long_keys() {
+        let db = database();
+        let table = &db.engine().table;
+        let mut replayed = Replayed::new(Msn::from_raw(1), 100_000, table);
+        let long = vec![7; 60_000];
+        let upper = [long.as_slice(), &[0]].concat();
+        let bounds = Bounds { lower: (*long).into(), upper: Some((*upper).into()) };
+        let mut gathered = Gathered::default();
+        gathered.push(TreeId::from_raw(1), bounds, Msn::from_raw(1));
+        replayed.delete_ranges(&gathered);
+        assert!(replayed.is_full());
     }
 
     #[test]

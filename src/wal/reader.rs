@@ -31,7 +31,7 @@ pub(super) const AHEAD: &str = "it was made ahead, and is not begun";
 pub(super) const PART_BYTES: usize = 256 << 10;
 
 /// One file of the log, as far as it is believed. Its bytes are read again for the replay, so that
-/// the memory that takes does not depend on how large the files are.
+/// no file need be in memory for longer than it takes to check it.
 pub(crate) struct ReadFile {
     name: String,
     header: WalHeader,
@@ -57,7 +57,7 @@ impl ReadFile {
     /// file from `start` on. What is wrong with what comes behind them; nothing where the log ends
     /// cleanly.
     pub(super) fn take_frames(&mut self, bytes: &[u8], start: usize) -> Option<Corruption> {
-        let header = from(&self.header, start);
+        let header = as_if_from(&self.header, start);
         loop {
             let frame = match decode_frame(&header, bytes, self.end - start) {
                 Ok(frame) => frame?,
@@ -213,7 +213,7 @@ impl LoadedPart<'_> {
 
     /// The groups in it, in order. What was believed when it was read first has to be there again.
     pub(crate) fn groups(&self) -> impl Iterator<Item = Result<Frame<'_>, Corruption>> {
-        let header = from(&self.file.header, self.start);
+        let header = as_if_from(&self.file.header, self.start);
         let mut offset = 0;
         let frames = std::iter::from_fn(move || {
             if offset == self.bytes.len() {
@@ -546,7 +546,7 @@ impl<'a> Scan<'a> {
 }
 
 /// The header of a file, as if it began at `start`.
-fn from(header: &WalHeader, start: usize) -> WalHeader {
+fn as_if_from(header: &WalHeader, start: usize) -> WalHeader {
     WalHeader { base: header.base.plus(start as u64), ..*header }
 }
 

@@ -8,14 +8,18 @@
 //! The window stays in the processor's cache. (Measured, for 700 MB: into the memory of a whole
 //! file the system copies half as fast, and checking the frames there waits for memory again.)
 //! Where something is wrong, what lies behind it decides what that means, so the file is read
-//! whole, see [`super::reader`].
+//! whole, see [`super::reader`]. So are a file that was made ahead and the one that goes on in the
+//! log's tail.
 
 use std::collections::BTreeMap;
 
 use sapwood_cachetable::sync::atomic::{AtomicUsize, Ordering};
 use sapwood_cachetable::sync::{Mutex, Rank};
 use sapwood_cachetable::{EncoderPool, Fault};
-use sapwood_serialize::{GenerationId, Storage, StorageFile, WalHeader, is_zero};
+use sapwood_serialize::{
+    Corruption, ENDS_EARLY, FRAME_HEADER_BYTES, GenerationId, Storage, StorageFile, WalHeader,
+    is_zero,
+};
 
 use super::file_name;
 use super::reader::{PART_BYTES, ReadFile};
@@ -64,16 +68,17 @@ fn read_sound(storage: &dyn Storage, name: &str) -> Result<Option<ReadFile>, Fau
         let stopped = read.take_frames(&window.bytes, window.start);
         window.forget_before(read.end());
         let is_at_end = window.end() >= file.len().map_err(failed)?;
-        if stopped.is_none() && !is_at_end && !window.rest_is_zero(&*file).map_err(failed)? {
-            return Ok(None);
+        match stopped {
+            None if is_at_end => return Ok(Some(read)),
+            // The window has ended with a frame.
+            None if window.bytes.is_empty() => {}
+            None => {
+                let is_zero = window.rest_is_zero(&*file).map_err(failed)?;
+                return Ok(is_zero.then_some(read));
+            }
+            Some(broken) if is_at_end || !window.may_have_cut(&broken) => return Ok(None),
+            Some(_) => {}
         }
-        if stopped.is_none() {
-            return Ok(Some(read));
-        }
-        if is_at_end {
-            return Ok(None);
-        }
-        // Perhaps it is only the window that ends too early.
         window.read_more(&*file).map_err(failed)?;
     }
 }
@@ -94,6 +99,11 @@ impl Window {
     fn forget_before(&mut self, offset: usize) {
         self.bytes.drain(..offset - self.start);
         self.start = offset;
+    }
+
+    /// Whether what is broken may be no more than a frame that the window has cut.
+    fn may_have_cut(&self, broken: &Corruption) -> bool {
+        broken.rule == ENDS_EARLY || self.bytes.len() < FRAME_HEADER_BYTES
     }
 
     /// At least as much again as there is, so that a frame of any length is there after a few
@@ -179,6 +189,18 @@ mod tests {
         assert_eq!(end_of(&longer), Some(whole.len()));
         longer.truncate(whole.len() + 5);
         assert_eq!(end_of(&longer), Some(whole.len()));
+    }
+
+    /// It was taken for one with zeros in the middle, and read whole.
+    #[test]
+    fn a_file_with_a_frame_that_ends_with_a_window_is_sound() {
+        let mut file = header().encode();
+        append(&mut file, FrameKind::Mark, &[]);
+        let rest = PART_BYTES - file.len() - FRAME_HEADER_BYTES;
+        append(&mut file, FrameKind::Group, &vec![1; rest]);
+        assert_eq!(file.len(), PART_BYTES);
+        (0..10).for_each(|_| append(&mut file, FrameKind::Group, &[2; 100]));
+        assert_eq!(end_of(&file), Some(file.len()));
     }
 
     #[test]
