@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use sapwood_serialize::Extent;
 
-/// More stretches than this are forgotten, should nobody ask for them: the next sync writes them all
-/// the same.
+/// More stretches than this are forgotten, should nobody ask for them: the next sync writes them
+/// all the same.
 const STRETCHES_MAX: usize = 4096;
 
 /// Stretches of the file. One that was given back and written again may be in two of them.

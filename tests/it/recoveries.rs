@@ -90,3 +90,29 @@ fn the_old_log_is_removed_when_the_database_is_open() {
     assert_eq!(count(&db), ROWS as usize);
     db.close().unwrap();
 }
+
+/// An opening that was killed before it came to remove the old log left it for ever on a full disk,
+/// where nothing was removed for want of a checkpoint.
+#[test]
+fn what_is_left_of_an_older_log_is_removed_before_a_recovery_needs_space() {
+    let disk = SimDisk::new(1);
+    let config = || Config::on(Arc::new(disk.clone())).background(Background::Manual);
+    let open = || config().cache_bytes(8 << 20).open().unwrap();
+    let db = open();
+    load(&db, ROWS / 4);
+    db.abandon();
+    let names = disk.list().unwrap();
+    let oldest = names.iter().find(|name| name.starts_with("wal-")).unwrap();
+    let bytes = disk.read_file(oldest).unwrap();
+    let db = open();
+    load(&db, ROWS / 4);
+    db.abandon();
+    assert!(!disk.list().unwrap().contains(oldest));
+    disk.create(oldest).unwrap().write_at(&bytes, 0).unwrap();
+    disk.limit(0);
+    let db = open();
+    assert!(!disk.list().unwrap().contains(oldest), "{:?}", disk.list().unwrap());
+    assert_eq!(count(&db), ROWS as usize / 4);
+    db.abandon();
+    disk.unlimit();
+}
