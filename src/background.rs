@@ -1,6 +1,7 @@
 //! The background threads: flushers that loop over the engine's steps, a cleaner for idle times,
 //! one for checkpoints, two that wait for the file system so that writers need not, and one that
-//! syncs the log for commits that asked for it within a time, and has the system write it out.
+//! syncs the log for commits that asked for it within a time, and has the system write out that and
+//! what jobs have written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -207,7 +208,7 @@ impl Work for Syncer {
     fn work(&self) -> Next {
         // A failed sync poisons the database, which tells the writers.
         let _ = self.0.sync_if_due();
-        self.0.write_out_log();
+        self.0.write_out();
         Next::Wait(self.0.time_to_sync().unwrap_or(IDLE).min(IDLE))
     }
 

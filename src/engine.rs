@@ -309,7 +309,7 @@ impl Engine {
         }
         if self.background == Background::Manual {
             self.sync_if_due()?;
-            self.write_out_log();
+            self.write_out();
             self.prepare_space()?;
             self.prepare_log()?;
         }
@@ -529,9 +529,9 @@ impl Engine {
         self.sync_log_to(self.log.end())
     }
 
-    /// Sees to it that the system writes out the log before its memory is full of it: whoever needs
-    /// the next page then would wait for that.
-    pub(crate) fn write_out_log(&self) {
+    /// Sees to it that the system writes out the log, and what jobs have written, before its memory
+    /// is full of that: whoever needs the next page then would wait for it.
+    pub(crate) fn write_out(&self) {
         // Who closes waits for it: the folder may be another one's afterwards.
         if let Ok(_open) = self.enter_open() {
             self.log.start_writeback();

@@ -184,8 +184,7 @@ impl Mover {
         }
     }
 
-    fn spill_from<G: Generation>(&self, generation: &G, draft: Draft<'_>) -> JobResult {
-        let mut draft = draft;
+    fn spill_from<G: Generation>(&self, generation: &G, mut draft: Draft<'_>) -> JobResult {
         let forest = self.views.forest();
         self.table.steps().reach(StepPoint::SpillBegun)?;
         let mut loads: Vec<Load<'_>> = Vec::new();

@@ -10,8 +10,8 @@
 //! 1. the rows of a tree stand in that order, and no two have the same key and msn;
 //! 2. a row's head is that of its key behind a prefix that all keys of the tree begin with.
 //!
-//! Measured, for rows of 116 bytes that come in no order: a memtable of 64 MiB takes 1 us of each,
-//! this 0.25, and a spill finds its rows in the order in which it wants them.
+//! Measured, for rows of 116 bytes that come in no order: a memtable of 64 MiB takes 1 us of each;
+//! here reading, checking, gathering and sorting take 0.35 together.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -32,7 +32,8 @@ use crate::memtable::{Gathered, Ranges};
 use crate::prefetch::prefetch;
 
 /// So many rows ahead the processor is asked for what a stream comes to: the time that a fold takes
-/// for these is longer than a look into memory. Measured: a third of a spill.
+/// for these is longer than a look into memory. Measured: without, a third of a spill waited for
+/// records.
 const AHEAD: usize = 12;
 
 /// No more samples than this tell how a tree's bytes are spread.
