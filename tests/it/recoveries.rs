@@ -1,9 +1,10 @@
 //! What an opening after a kill takes, and what it leaves behind.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sapwood::{Background, Config, Database, MemoryStorage, Storage};
+use sapwood::{Background, Config, Database, MemoryStorage, StepPoint, Storage};
 
 use crate::gate::{Gate, config};
 use crate::sim::disk::SimDisk;
@@ -115,4 +116,28 @@ fn what_is_left_of_an_older_log_is_removed_before_a_recovery_needs_space() {
     assert_eq!(count(&db), ROWS as usize / 4);
     db.abandon();
     disk.unlimit();
+}
+
+/// A helper that could not spill what was replayed last has no caller to tell: the opening has to
+/// ask it, or it hands out a database in which those rows are missing.
+#[test]
+fn what_a_helper_could_not_spill_keeps_the_database_from_being_opened() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let config = || {
+        let config = Config::on(storage.clone()).cache_bytes(8 << 20);
+        config.background(Background::Threads(1))
+    };
+    let db = config().open().unwrap();
+    db.daemon().pause();
+    load(&db, ROWS / 10);
+    db.abandon();
+    let stop = |point| match point {
+        StepPoint::SpillBuilt => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    let refused = config().on_step(stop).open();
+    assert!(refused.is_err(), "{} rows were read", count(&refused.unwrap()));
+    let db = config().open().unwrap();
+    assert_eq!(count(&db), ROWS as usize / 10);
+    db.close().unwrap();
 }
