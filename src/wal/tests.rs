@@ -454,6 +454,22 @@ fn a_file_that_is_made_ahead_has_as_much_space_as_the_last_one_took() {
     assert_eq!(length(3), before, "the leader had to grow it");
 }
 
+/// Beside a checkpoint every half second a leader waited 280 ms for four MiB: each of them sealed a
+/// short file, and the next one had as little space.
+#[test]
+fn a_file_that_a_checkpoint_seals_early_does_not_make_the_next_one_small() {
+    let (table, log) = begun();
+    (0..50).for_each(|_| _ = append_with(&log, FrameKind::Group, &[1; 1000]));
+    log.seal(Msn::from_raw(1)).unwrap();
+    append(&log, FrameKind::Group);
+    log.seal(Msn::from_raw(1)).unwrap();
+    log.prepare_next().unwrap();
+    let names = table.storage().list().unwrap();
+    let newest = names.iter().rfind(|name| super::generation_of(name).is_some()).unwrap();
+    let bytes = table.storage().open(newest).unwrap().len().unwrap();
+    assert!(bytes >= 40_000, "{bytes} bytes in {newest}");
+}
+
 #[test]
 fn sealed_files_are_synced_once_and_trimmed() {
     let (table, log) = begun();

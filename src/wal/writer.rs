@@ -60,8 +60,8 @@ struct Append {
     ready: VecDeque<Ready>,
     /// Files that were sealed.
     seals: usize,
-    /// How long the last one was.
-    sealed_bytes: u64,
+    /// How long one becomes that takes a whole memtable, from the last ones.
+    whole_bytes: u64,
     /// The durable position that the last frame told.
     told: Lsn,
     outgoing: Outgoing<Arc<LogFile>>,
@@ -73,9 +73,21 @@ impl Append {
         self.ready.back().map_or(&self.active, |ready| &ready.file)
     }
 
+    /// Learns from the length of a file that is sealed. One that a checkpoint has sealed early says
+    /// little of how long the next ones become.
+    fn note_length(&mut self) {
+        self.whole_bytes = self.written.max(self.whole_bytes - self.whole_bytes / 64);
+    }
+
+    /// The space that a file is given when it is made ahead: a little more than it will need, since
+    /// no two memtables take quite the same.
+    fn ample_bytes(&self) -> u64 {
+        (self.whole_bytes + self.whole_bytes / 16).min(AHEAD_BYTES / 2)
+    }
+
     /// How many files are to be ready: one, and one more after each seal.
     fn ready_wanted(&self) -> usize {
-        let most = usize::try_from(AHEAD_BYTES / self.sealed_bytes.max(1)).unwrap_or(READY_MAX);
+        let most = usize::try_from(AHEAD_BYTES / self.whole_bytes.max(1)).unwrap_or(READY_MAX);
         (1 + self.seals).min(most.clamp(2, READY_MAX))
     }
 }
@@ -163,7 +175,7 @@ impl Log {
         let LogStart { generation, epoch, base, tail_bytes, .. } = start;
         let database = table.database();
         let header = WalHeader { database, generation, epoch, base, durable: base, is_begun: true };
-        let (written, allocated, seals, sealed_bytes, told) = (0, 0, 0, 0, base);
+        let (written, allocated, seals, whole_bytes, told) = (0, 0, 0, 0, base);
         let outgoing = Outgoing::default();
         let append = Append {
             active,
@@ -172,7 +184,7 @@ impl Log {
             allocated,
             ready,
             seals,
-            sealed_bytes,
+            whole_bytes,
             told,
             outgoing,
         };
@@ -359,7 +371,7 @@ impl Log {
         let durable = self.durable().min(base);
         let (next, before) = {
             let mut append = self.append.lock();
-            append.sealed_bytes = append.written;
+            append.note_length();
             (append.ready.front().cloned().expect("it was prepared"), append.header)
         };
         let header = WalHeader { generation: next.file.generation, base, durable, ..before };
@@ -372,14 +384,14 @@ impl Log {
         Ok(())
     }
 
-    /// Makes one more file ahead, if there are not enough, with as much space as the last one took
+    /// Makes one more file ahead, if there are not enough, with as much space as the last ones took
     /// where the disk has it: so the leader need not wait for that. Nobody else writes to the file
     /// yet, which some systems need while they make space.
     pub(crate) fn prepare_next(&self) -> Result<(), Fault> {
         let one_at_a_time = self.preparing.lock();
         let (newest, before, space) = {
             let append = self.append.lock();
-            (append.newest().generation, append.header, append.sealed_bytes.min(AHEAD_BYTES / 2))
+            (append.newest().generation, append.header, append.ample_bytes())
         };
         if !self.lacks_files() {
             return Ok(());
