@@ -104,6 +104,7 @@ impl Found<'_> {
     }
 
     /// The row as the user gets it; no value is an empty one.
+    #[inline(always)]
     pub(crate) fn into_row(self) -> Row {
         let slice = |bytes: &[u8]| match self.page {
             Some(page) => Slice::within(page, bytes),

@@ -82,6 +82,7 @@ impl Slice {
     ///
     /// # Panics
     /// When `bytes` do not lie inside `owner.bytes()`, or 4 GiB or more into them.
+    #[inline]
     pub(crate) fn within<O: Owner + 'static>(owner: &Arc<O>, bytes: &[u8]) -> Slice {
         Slice::inline(bytes).unwrap_or_else(|| {
             let start = offset_within(owner.bytes(), bytes);
@@ -109,10 +110,19 @@ impl Slice {
         }
     }
 
+    #[inline]
     fn inline(bytes: &[u8]) -> Option<Slice> {
+        let len = u8::try_from(bytes.len()).ok()?;
         let mut inline = [0; INLINE_BYTES_MAX];
-        inline.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        let len = u8::try_from(bytes.len()).expect("a slice that fits inline has a short length");
+        let place = inline.get_mut(..bytes.len())?;
+        // Most keys are so long, and two copies of a fixed length cost less than one of any length.
+        match (bytes.first_chunk::<16>(), bytes.last_chunk::<16>()) {
+            (Some(first), Some(last)) => {
+                *place.first_chunk_mut::<16>()? = *first;
+                *place.last_chunk_mut::<16>()? = *last;
+            }
+            _ => place.copy_from_slice(bytes),
+        }
         Some(Slice(Repr::Inline { len, bytes: inline }))
     }
 
