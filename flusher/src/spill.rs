@@ -63,7 +63,7 @@ pub trait Generation {
 }
 
 /// What a spill has for one tree.
-struct Load<'g> {
+struct Share<'g> {
     tree: TreeId,
     runs: &'g [Arc<Run>],
     pieces: Vec<Piece>,
@@ -187,12 +187,12 @@ impl Mover {
     fn spill_from<G: Generation>(&self, generation: &G, mut draft: Draft<'_>) -> JobResult {
         let forest = self.views.forest();
         self.table.steps().reach(StepPoint::SpillBegun)?;
-        let mut loads: Vec<Load<'_>> = Vec::new();
+        let mut shares: Vec<Share<'_>> = Vec::new();
         for tree in generation.trees() {
             let Some(known) = self.needing(&forest, tree) else { continue };
             let goals = self.goals(generation, known);
             let pieces = self.cut(generation, known, &goals, &mut draft)?;
-            loads.push(Load { tree, runs: generation.runs(tree), pieces });
+            shares.push(Share { tree, runs: generation.runs(tree), pieces });
         }
         drop(forest);
         draft.finish_writing()?;
@@ -200,7 +200,7 @@ impl Mover {
         self.table.steps().reach(StepPoint::SpillBuilt)?;
         let mut placed = Placed::default();
         let outcome = self.publish(Some(generation.id()), &mut |edit| {
-            placed = place_all(edit, &loads);
+            placed = place_all(edit, &shares);
             let built = draft.segments().iter().filter(|built| !placed.lost.contains(&built.id()));
             edit.buffer_segments(built.chain(&placed.adopted).cloned());
             Ok(())
@@ -215,7 +215,7 @@ impl Mover {
             }
             self.counters.spills.add(1);
             self.table.steps().pass(StepPoint::SpillPublished);
-            self.tend_spilled(&loads);
+            self.tend_spilled(&shares);
         }
         Ok(outcome)
     }
@@ -287,17 +287,17 @@ impl Mover {
     }
 
     /// Every node that may have got a piece on one of its edges wants a look.
-    fn tend_spilled(&self, loads: &[Load<'_>]) {
+    fn tend_spilled(&self, shares: &[Share<'_>]) {
         let forest = self.views.forest();
-        for load in loads {
-            let Some(known) = forest.trees.get(&load.tree) else { continue };
-            if !load.runs.is_empty() {
-                self.due.tend(top_of(load.tree, &known.top));
+        for share in shares {
+            let Some(known) = forest.trees.get(&share.tree) else { continue };
+            if !share.runs.is_empty() {
+                self.due.tend(top_of(share.tree, &known.top));
             }
-            let runs = load.runs.iter().chain(load.pieces.iter().map(|piece| &piece.run));
+            let runs = share.runs.iter().chain(share.pieces.iter().map(|piece| &piece.run));
             for run in runs {
                 let key = run.first().map_or_else(|| Bounds::all().lower, Key::from);
-                self.tend_path(load.tree, &known.top, &key);
+                self.tend_path(share.tree, &known.top, &key);
             }
         }
     }
@@ -313,22 +313,22 @@ struct Placed {
 }
 
 /// Puts everything into its tree.
-fn place_all(edit: &mut Edit<'_>, loads: &[Load<'_>]) -> Placed {
+fn place_all(edit: &mut Edit<'_>, shares: &[Share<'_>]) -> Placed {
     let mut placed = Placed::default();
-    for load in loads {
-        let dropped = edit.forest.dropped.get(&load.tree).map(|dropped| &dropped.tree);
-        let Some(known) = edit.forest.trees.get(&load.tree).or(dropped) else {
-            let parts = load.pieces.iter().flat_map(|piece| piece.run.segments());
+    for share in shares {
+        let dropped = edit.forest.dropped.get(&share.tree).map(|dropped| &dropped.tree);
+        let Some(known) = edit.forest.trees.get(&share.tree).or(dropped) else {
+            let parts = share.pieces.iter().flat_map(|piece| piece.run.segments());
             placed.lost.extend(parts.map(|part| part.segment.id()));
             continue;
         };
         let top = known.top.clone();
-        let top = adopt(edit, &top, load.runs);
-        let parts = load.runs.iter().flat_map(|run| run.segments());
+        let top = adopt(edit, &top, share.runs);
+        let parts = share.runs.iter().flat_map(|run| run.segments());
         placed.adopted.extend(parts.map(|part| part.segment.clone()));
-        let pieces: Vec<&Piece> = load.pieces.iter().collect();
+        let pieces: Vec<&Piece> = share.pieces.iter().collect();
         let top = place(edit, &top, &Bounds::all(), &pieces);
-        edit.set_top(load.tree, top);
+        edit.set_top(share.tree, top);
     }
     placed
 }

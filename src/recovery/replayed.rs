@@ -181,7 +181,7 @@ impl Generation for Replayed {
 
     fn messages(&self, tree: TreeId) -> ReplayedStream<'_> {
         let (rows, records) = (self.rows_of(tree), self.records.as_slice());
-        let mut stream = ReplayedStream { rows, records, key: &[], versions: 0 };
+        let mut stream = ReplayedStream { rows, records, key: &[], op: Op::Delete, versions: 0 };
         stream.settle();
         stream
     }
@@ -222,6 +222,8 @@ pub(super) struct ReplayedStream<'a> {
     rows: &'a [Row],
     records: &'a [u8],
     key: &'a [u8],
+    /// What its newest message does.
+    op: Op<'a>,
     /// How many rows the current key has; none behind the last.
     versions: usize,
 }
@@ -230,7 +232,7 @@ impl ReplayedStream<'_> {
     /// Looks at the key that the rows now begin with.
     fn settle(&mut self) {
         let Some(first) = self.rows.first() else { return self.versions = 0 };
-        self.key = write_at(self.records, first.at).0;
+        (self.key, self.op) = write_at(self.records, first.at);
         let is_of_key = |row: &&Row| {
             row.at == first.at
                 || (row.head == first.head && write_at(self.records, row.at).0 == self.key)
@@ -247,8 +249,11 @@ impl Stream for ReplayedStream<'_> {
     }
 
     fn versions(&self) -> impl Iterator<Item = Version<'_>> {
-        let rows = self.rows.iter().take(self.versions);
-        rows.map(|row| Version { msn: row.msn.to_raw(), op: write_at(self.records, row.at).1 })
+        let mut rows = self.rows.iter().take(self.versions);
+        let newest = rows.next().map(|row| Version { msn: row.msn.to_raw(), op: self.op });
+        let older =
+            |row: &Row| Version { msn: row.msn.to_raw(), op: write_at(self.records, row.at).1 };
+        newest.into_iter().chain(rows.map(older))
     }
 
     fn advance(&mut self) -> Result<(), Infallible> {

@@ -80,9 +80,11 @@ impl Append {
     }
 
     /// The space that a file is given when it is made ahead: a little more than it will need, since
-    /// no two memtables take quite the same.
-    fn ample_bytes(&self) -> u64 {
-        (self.whole_bytes + self.whole_bytes / 16).min(AHEAD_BYTES / 2)
+    /// no two memtables take quite the same. What is longer than two of `memtable` bytes has come of
+    /// one large commit, and is not what others need.
+    fn ample_bytes(&self, memtable: u64) -> u64 {
+        let ample = self.whole_bytes + self.whole_bytes / 16;
+        ample.min(2 * memtable).min(AHEAD_BYTES / 2)
     }
 
     /// How many files are to be ready: one, and one more after each seal.
@@ -389,9 +391,10 @@ impl Log {
     /// yet, which some systems need while they make space.
     pub(crate) fn prepare_next(&self) -> Result<(), Fault> {
         let one_at_a_time = self.preparing.lock();
+        let memtable = self.table.budget().memtable();
         let (newest, before, space) = {
             let append = self.append.lock();
-            (append.newest().generation, append.header, append.ample_bytes())
+            (append.newest().generation, append.header, append.ample_bytes(memtable))
         };
         if !self.lacks_files() {
             return Ok(());
