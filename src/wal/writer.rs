@@ -80,8 +80,8 @@ impl Append {
     }
 
     /// The space that a file is given when it is made ahead: a little more than it will need, since
-    /// no two memtables take quite the same. What is longer than two of `memtable` bytes has come of
-    /// one large commit, and is not what others need.
+    /// no two memtables take quite the same. What is longer than two of `memtable` bytes has come
+    /// of one large commit, and is not what others need.
     fn ample_bytes(&self, memtable: u64) -> u64 {
         let ample = self.whole_bytes + self.whole_bytes / 16;
         ample.min(2 * memtable).min(AHEAD_BYTES / 2)
