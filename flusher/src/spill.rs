@@ -63,7 +63,7 @@ pub trait Generation {
 }
 
 /// What a spill has for one tree.
-struct Share<'g> {
+struct Portion<'g> {
     tree: TreeId,
     runs: &'g [Arc<Run>],
     pieces: Vec<Piece>,
@@ -187,12 +187,12 @@ impl Mover {
     fn spill_from<G: Generation>(&self, generation: &G, mut draft: Draft<'_>) -> JobResult {
         let forest = self.views.forest();
         self.table.steps().reach(StepPoint::SpillBegun)?;
-        let mut shares: Vec<Share<'_>> = Vec::new();
+        let mut portions: Vec<Portion<'_>> = Vec::new();
         for tree in generation.trees() {
             let Some(known) = self.needing(&forest, tree) else { continue };
             let goals = self.goals(generation, known);
             let pieces = self.cut(generation, known, &goals, &mut draft)?;
-            shares.push(Share { tree, runs: generation.runs(tree), pieces });
+            portions.push(Portion { tree, runs: generation.runs(tree), pieces });
         }
         drop(forest);
         draft.finish_writing()?;
@@ -200,7 +200,7 @@ impl Mover {
         self.table.steps().reach(StepPoint::SpillBuilt)?;
         let mut placed = Placed::default();
         let outcome = self.publish(Some(generation.id()), &mut |edit| {
-            placed = place_all(edit, &shares);
+            placed = place_all(edit, &portions);
             let built = draft.segments().iter().filter(|built| !placed.lost.contains(&built.id()));
             edit.buffer_segments(built.chain(&placed.adopted).cloned());
             Ok(())
@@ -215,7 +215,7 @@ impl Mover {
             }
             self.counters.spills.add(1);
             self.table.steps().pass(StepPoint::SpillPublished);
-            self.tend_spilled(&shares);
+            self.tend_spilled(&portions);
         }
         Ok(outcome)
     }
@@ -287,17 +287,17 @@ impl Mover {
     }
 
     /// Every node that may have got a piece on one of its edges wants a look.
-    fn tend_spilled(&self, shares: &[Share<'_>]) {
+    fn tend_spilled(&self, portions: &[Portion<'_>]) {
         let forest = self.views.forest();
-        for share in shares {
-            let Some(known) = forest.trees.get(&share.tree) else { continue };
-            if !share.runs.is_empty() {
-                self.due.tend(top_of(share.tree, &known.top));
+        for portion in portions {
+            let Some(known) = forest.trees.get(&portion.tree) else { continue };
+            if !portion.runs.is_empty() {
+                self.due.tend(top_of(portion.tree, &known.top));
             }
-            let runs = share.runs.iter().chain(share.pieces.iter().map(|piece| &piece.run));
+            let runs = portion.runs.iter().chain(portion.pieces.iter().map(|piece| &piece.run));
             for run in runs {
                 let key = run.first().map_or_else(|| Bounds::all().lower, Key::from);
-                self.tend_path(share.tree, &known.top, &key);
+                self.tend_path(portion.tree, &known.top, &key);
             }
         }
     }
@@ -313,22 +313,22 @@ struct Placed {
 }
 
 /// Puts everything into its tree.
-fn place_all(edit: &mut Edit<'_>, shares: &[Share<'_>]) -> Placed {
+fn place_all(edit: &mut Edit<'_>, portions: &[Portion<'_>]) -> Placed {
     let mut placed = Placed::default();
-    for share in shares {
-        let dropped = edit.forest.dropped.get(&share.tree).map(|dropped| &dropped.tree);
-        let Some(known) = edit.forest.trees.get(&share.tree).or(dropped) else {
-            let parts = share.pieces.iter().flat_map(|piece| piece.run.segments());
+    for portion in portions {
+        let dropped = edit.forest.dropped.get(&portion.tree).map(|dropped| &dropped.tree);
+        let Some(known) = edit.forest.trees.get(&portion.tree).or(dropped) else {
+            let parts = portion.pieces.iter().flat_map(|piece| piece.run.segments());
             placed.lost.extend(parts.map(|part| part.segment.id()));
             continue;
         };
         let top = known.top.clone();
-        let top = adopt(edit, &top, share.runs);
-        let parts = share.runs.iter().flat_map(|run| run.segments());
+        let top = adopt(edit, &top, portion.runs);
+        let parts = portion.runs.iter().flat_map(|run| run.segments());
         placed.adopted.extend(parts.map(|part| part.segment.clone()));
-        let pieces: Vec<&Piece> = share.pieces.iter().collect();
+        let pieces: Vec<&Piece> = portion.pieces.iter().collect();
         let top = place(edit, &top, &Bounds::all(), &pieces);
-        edit.set_top(share.tree, top);
+        edit.set_top(portion.tree, top);
     }
     placed
 }
@@ -368,11 +368,11 @@ pub(crate) fn place(
         Some(Node::Internal(node)) if edge.buffer().is_empty() => node,
         _ => return append(edge, pieces),
     };
-    let Some(shares) = shares(node, bounds, pieces) else { return append(edge, pieces) };
+    let Some(portions) = portions(node, bounds, pieces) else { return append(edge, pieces) };
     let (mut next, mut above) = (node.clone(), Above::Copied);
-    for (index, share) in shares {
+    for (index, portion) in portions {
         let old = node.edge(index);
-        let below = place(edit, old, &node.bounds_of(index, bounds), share);
+        let below = place(edit, old, &node.bounds_of(index, bounds), portion);
         if below.buffer().len() != old.buffer().len() {
             above = Above::Changes;
         }
@@ -384,12 +384,12 @@ pub(crate) fn place(
 
 /// Which pieces go to which edge of `node`; `None` when one of them is meant to stay above, or lies
 /// across a pivot that has come in between.
-fn shares<'p, 'r>(
+fn portions<'p, 'r>(
     node: &Internal,
     bounds: &Bounds,
     pieces: &'p [&'r Piece],
 ) -> Option<Vec<(usize, &'p [&'r Piece])>> {
-    let mut shares = Vec::new();
+    let mut portions = Vec::new();
     let mut rest = pieces;
     while let Some(first) = rest.first() {
         let index = first.run.first().map_or(0, |key| node.index_of(key));
@@ -399,11 +399,11 @@ fn shares<'p, 'r>(
         if count == 0 {
             return None;
         }
-        let (share, behind) = rest.split_at(count);
-        shares.push((index, share));
+        let (portion, behind) = rest.split_at(count);
+        portions.push((index, portion));
         rest = behind;
     }
-    Some(shares)
+    Some(portions)
 }
 
 /// The edge with all pieces as one new run.

@@ -291,7 +291,8 @@ impl Rows {
     }
 }
 
-/// The key of the record at `at`, and what is done to it.
+/// The key of the record at `at`, and what is done to it. The record was encoded by
+/// [`Replayed::insert`] from one that had been decoded: nothing here comes from a disk as it is.
 fn write_at(records: &[u8], at: usize) -> (&[u8], Op<'_>) {
     match Records::new(records.get(at..).unwrap_or_default()).next() {
         Some(Ok(Record::Write { key, op, .. })) => (key, op),

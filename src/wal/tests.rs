@@ -464,10 +464,26 @@ fn a_file_that_a_checkpoint_seals_early_does_not_make_the_next_one_small() {
     append(&log, FrameKind::Group);
     log.seal(Msn::from_raw(1)).unwrap();
     log.prepare_next().unwrap();
+    let bytes = bytes_of_newest(&table);
+    assert!(bytes >= 40_000, "{bytes} bytes");
+}
+
+#[test]
+fn a_large_commit_does_not_make_the_next_files_large() {
+    let (table, log) = begun();
+    let memtable = table.budget().memtable();
+    append_with(&log, FrameKind::Group, &vec![1; 4 * memtable as usize]);
+    log.seal(Msn::from_raw(1)).unwrap();
+    log.prepare_next().unwrap();
+    let bytes = bytes_of_newest(&table);
+    assert!(bytes < 3 * memtable, "{bytes} bytes, a memtable has {memtable}");
+}
+
+/// How long the newest file of the log is.
+fn bytes_of_newest(table: &Cachetable) -> u64 {
     let names = table.storage().list().unwrap();
     let newest = names.iter().rfind(|name| super::generation_of(name).is_some()).unwrap();
-    let bytes = table.storage().open(newest).unwrap().len().unwrap();
-    assert!(bytes >= 40_000, "{bytes} bytes in {newest}");
+    table.storage().open(newest).unwrap().len().unwrap()
 }
 
 #[test]

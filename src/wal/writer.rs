@@ -74,17 +74,17 @@ impl Append {
     }
 
     /// Learns from the length of a file that is sealed. One that a checkpoint has sealed early says
-    /// little of how long the next ones become.
-    fn note_length(&mut self) {
-        self.whole_bytes = self.written.max(self.whole_bytes - self.whole_bytes / 64);
+    /// little of how long the next ones become; what is longer than two of `memtable` bytes has
+    /// come of one large commit.
+    fn note_length(&mut self, memtable: u64) {
+        let length = self.written.min(2 * memtable);
+        self.whole_bytes = length.max(self.whole_bytes - self.whole_bytes / 64);
     }
 
     /// The space that a file is given when it is made ahead: a little more than it will need, since
-    /// no two memtables take quite the same. What is longer than two of `memtable` bytes has come
-    /// of one large commit, and is not what others need.
-    fn ample_bytes(&self, memtable: u64) -> u64 {
-        let ample = self.whole_bytes + self.whole_bytes / 16;
-        ample.min(2 * memtable).min(AHEAD_BYTES / 2)
+    /// no two memtables take quite the same.
+    fn ample_bytes(&self) -> u64 {
+        (self.whole_bytes + self.whole_bytes / 16).min(AHEAD_BYTES / 2)
     }
 
     /// How many files are to be ready: one, and one more after each seal.
@@ -373,7 +373,7 @@ impl Log {
         let durable = self.durable().min(base);
         let (next, before) = {
             let mut append = self.append.lock();
-            append.note_length();
+            append.note_length(self.table.budget().memtable());
             (append.ready.front().cloned().expect("it was prepared"), append.header)
         };
         let header = WalHeader { generation: next.file.generation, base, durable, ..before };
@@ -391,10 +391,9 @@ impl Log {
     /// yet, which some systems need while they make space.
     pub(crate) fn prepare_next(&self) -> Result<(), Fault> {
         let one_at_a_time = self.preparing.lock();
-        let memtable = self.table.budget().memtable();
         let (newest, before, space) = {
             let append = self.append.lock();
-            (append.newest().generation, append.header, append.ample_bytes(memtable))
+            (append.newest().generation, append.header, append.ample_bytes())
         };
         if !self.lacks_files() {
             return Ok(());

@@ -43,7 +43,7 @@ fn what_a_range_delete_frees_in_the_middle_of_the_file_goes_back_to_the_disk() {
     let (db, tree) = hollow(Config::on(Arc::new(disk.clone())));
     let stats = db.stats();
     assert!(stats.hollow_bytes > stats.live_bytes, "{stats:?}");
-    // Of what is free in it, four fifths; what tables and nodes may need stays.
+    // Four fifths of what is free in the block file; what tables and nodes may need stays.
     let logs = disk.files().into_iter().filter(|(name, _)| name.starts_with("wal-"));
     let block_file = disk.space() - logs.map(|(_, bytes)| bytes).sum::<u64>();
     let free = block_file - stats.live_bytes;
