@@ -14,6 +14,8 @@ fn merge(criterion: &mut Criterion) {
             bencher.iter(|| black_box(&bench).pass());
         });
     }
+    let bench = MergeBench::random(8, 5_000);
+    group.bench_function("8_runs_random_lz4", |bencher| bencher.iter(|| black_box(&bench).pass()));
     group.finish();
 }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::storage::MemoryStorage;
-use sapwood_cachetable::{Cachetable, Caching, Ownership, ReadAhead, RunCursor};
+use sapwood_cachetable::{Cachetable, Caching, Ownership};
 use sapwood_serialize::fold::{Floor, Horizon, Rules, fold};
-use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::{Msn, Op, Storage, Version};
 
+use crate::groups::Group;
 use crate::limits::Limits;
 use crate::segment_writer::{Draft, SegmentWriter, Space};
 use crate::stop::Stop;
@@ -25,11 +25,27 @@ pub struct MergeBench {
 }
 
 impl MergeBench {
-    /// `runs` runs of `rows` rows each, 16-byte keys and 100-byte half-compressible values.
+    /// `runs` runs of `rows` rows each, 16-byte keys and 100-byte half-compressible values. Of each
+    /// run comes one row in turn, and the keys are decimal numbers.
     ///
     /// # Panics
     /// Never: it works in memory.
     pub fn new(runs: u64, rows: u64) -> MergeBench {
+        MergeBench::with_keys(runs, rows, |number| format!("{:016}", number * 7_919).into_bytes())
+    }
+
+    /// The same with random keys: nothing says which run the next row comes of.
+    ///
+    /// # Panics
+    /// Never: it works in memory.
+    pub fn random(runs: u64, rows: u64) -> MergeBench {
+        MergeBench::with_keys(runs, rows, |number| {
+            let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            [mixed ^ (mixed >> 32), number].map(u64::to_be_bytes).concat()
+        })
+    }
+
+    fn with_keys(runs: u64, rows: u64, key: impl Fn(u64) -> Vec<u8>) -> MergeBench {
         let storage = MemoryStorage::new();
         let block_file = BlockFile::create(&storage).expect("memory is never full");
         let opened = block_file.tables(Vec::new()).expect("it was just made");
@@ -43,28 +59,33 @@ impl MergeBench {
             limits: Limits::default(),
             rows: runs * rows,
         };
-        bench.runs = (0..runs).map(|run| bench.run(run, runs, rows)).collect();
+        bench.runs = (0..runs)
+            .map(|run| {
+                let numbered = |number| (key(number), number);
+                let mut keys: Vec<_> =
+                    (run..runs * rows).step_by(runs as usize).map(numbered).collect();
+                keys.sort();
+                bench.run(Msn::from_raw(1 + run * rows), &keys)
+            })
+            .collect();
         bench
     }
 
-    fn run(&self, run: u64, runs: u64, rows: u64) -> Arc<Run> {
-        let base = Msn::from_raw(1 + run * rows);
+    fn run(&self, base: Msn, keys: &[(Vec<u8>, u64)]) -> Arc<Run> {
         let mut draft = Draft::new(&self.table, Stop::NEVER);
         let pages = self.limits.pages();
         let mut writer = SegmentWriter::new(&mut draft, &self.limits, pages, base, Space::Promised);
-        for row in 0..rows {
-            let number = row * runs + run;
-            let key = format!("{:016}", number * 7_919);
+        for (row, (key, number)) in (0..).zip(keys) {
             let mut value = [b'.'; 100];
             for (index, chunk) in value[..50].chunks_mut(8).enumerate() {
                 let mixed = (number + index as u64).wrapping_mul(0x2545_f491_4f6c_dd1d);
                 chunk.copy_from_slice(&mixed.to_le_bytes()[..chunk.len()]);
             }
             let version = Version { msn: base.to_raw() + row, op: Op::Put(&value) };
-            writer.push(key.as_bytes(), &[version]).expect("memory is never full");
+            writer.push(key, &[version]).expect("memory is never full");
         }
         let parts = writer.finish().expect("memory is never full");
-        Arc::new(Run::new(parts, base, base.plus(rows)))
+        Arc::new(Run::new(parts, base, base.plus(keys.len() as u64)))
     }
 
     /// How many rows a pass merges.
@@ -89,12 +110,8 @@ impl MergeBench {
     /// # Panics
     /// Never: it works in memory.
     pub fn pass(&self) {
-        let cursors = self.runs.iter().rev().map(|run| {
-            let (run, bounds) = (run.clone(), Bounds::all());
-            RunCursor::new(&self.table, run, bounds, Direction::Forward, ReadAhead::JOB)
-                .expect("everything is in memory")
-        });
-        let mut merge = Merge::new(cursors.collect(), Direction::Forward);
+        let group = Group::of_runs(&self.runs);
+        let mut merge = group.merge(&self.table, &Bounds::all()).expect("everything is in memory");
         let horizon = Horizon::new(Msn::from_raw(u64::MAX), []);
         let mut draft = Draft::new(&self.table, Stop::NEVER);
         let (pages, base) = (self.limits.pages(), Msn::ZERO);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use sapwood_cachetable::{Cachetable, Fault, ReadAhead, RunCursor};
 use sapwood_serialize::merge_iter::{Direction, Merge};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
-use sapwood_serialize::{Msn, Tombstone};
+use sapwood_serialize::{Msn, Tombstone, common_prefix};
 
 use crate::taken::Taken;
 
@@ -32,6 +32,15 @@ pub(crate) struct Source {
 pub(crate) struct Group(Vec<Source>);
 
 impl Group {
+    /// All of `runs`, oldest first.
+    pub(crate) fn of_runs(runs: &[Arc<Run>]) -> Group {
+        let sources = runs.iter().enumerate().flat_map(|(age, run)| {
+            let parts = run.segments().iter().cloned();
+            parts.map(move |part| Source { age, part, is_covered: false })
+        });
+        Group(sources.collect())
+    }
+
     /// The one reference that is all there is, if nothing of it was clipped off or deleted.
     pub(crate) fn whole(&self) -> Option<&Source> {
         let [only] = self.0.as_slice() else { return None };
@@ -47,6 +56,7 @@ impl Group {
         let mut ages: Vec<usize> = self.0.iter().map(|source| source.age).collect();
         ages.sort_unstable_by(|one, other| other.cmp(one));
         ages.dedup();
+        self.read_first_parts_soon(table, &ages);
         let newest_first = ages.into_iter().map(|age| {
             let parts = self.0.iter().filter(|source| source.age == age);
             let parts: Vec<SegmentRef> = parts.map(|source| source.part.clone()).collect();
@@ -55,7 +65,23 @@ impl Group {
             RunCursor::new(table, run, bounds.clone(), Direction::Forward, ReadAhead::JOB)
         });
         let cursors = newest_first.collect::<Result<Vec<_>, Fault>>()?;
-        Ok(Merge::new(cursors, Direction::Forward))
+        Ok(Merge::of_prefix(self.prefix_bytes(), cursors, Direction::Forward))
+    }
+
+    /// How many bytes all keys share at their start.
+    fn prefix_bytes(&self) -> usize {
+        let first = self.0.iter().map(|source| source.part.first()).min();
+        let last = self.0.iter().map(|source| source.part.last()).max();
+        first.zip(last).map_or(0, |(first, last)| common_prefix(first, last))
+    }
+
+    /// Has the device fetch what the cursors begin with all at once: each waits for its own alone.
+    fn read_first_parts_soon(&self, table: &Cachetable, ages: &[usize]) {
+        for age in ages {
+            if let Some(first) = self.0.iter().find(|source| source.age == *age) {
+                table.read_soon(&first.part.segment);
+            }
+        }
     }
 }
 
