@@ -35,7 +35,7 @@ pub(crate) use ranges::{Gathered, Ranges};
 
 /// No more spans of entries are looked at to tell how a tree's bytes are spread. Measured: going
 /// through all 50 000 rows of a memtable took a tenth of its spill.
-const WEIGHED_SPANS: usize = if cfg!(test) { 256 } else { 2048 };
+const WEIGHED_SPANS: usize = if cfg!(test) { 256 } else { 1024 };
 
 /// A sorted index of messages that grows until it is sealed.
 pub(crate) struct Memtable {

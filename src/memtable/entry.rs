@@ -173,6 +173,11 @@ impl<'a> Entry<'a> {
         prefetch(next.cast::<u8>());
     }
 
+    /// Asks the processor for the beginning of this entry.
+    pub(super) fn prefetch(self) {
+        prefetch(self.header.as_ptr().cast::<u8>());
+    }
+
     /// Puts `next` behind this entry, for everyone to see.
     ///
     /// # Safety

@@ -2,17 +2,17 @@
 //! read it, and a tree of guides that tells where in the list to begin.
 //!
 //! ```text
-//! guides     [ start |     c |     f ]             one entry in a few, see [`guide`]
-//! entries    start -> a -> c -> d -> f -> g        every entry, in order
+//! guides     [ start |  a |  c ]  [ d |  f |  g ]  a slot for each entry, see [`guide`]
+//! entries    start -> a -> c -----> d -> f -> g    every entry, in order
 //! ```
 //!
 //! What is in the memtable, and in which order, is what the list says. The guides only make a
-//! search short: it begins at some entry before the place that it looks for, and goes along the
-//! list.
+//! search short: a reader comes to some entry before the place that it looks for, and goes along
+//! the list; the writer comes right there.
 //!
 //! Invariants:
 //! 1. in the list the entries are in strictly ascending order (see [`Position`]);
-//! 2. from an entry that a guide leads to up to the next such, there are at most [`SPAN_MAX`];
+//! 2. between two insertions, the guides of level 0 have a slot for each entry, in the same order;
 //! 3. entries are never unlinked, so a reader may stop and go on at any entry.
 //!
 //! Threads: one writer at a time, enforced; any number of readers, which never lock, retry or
@@ -29,10 +29,6 @@ use sapwood_serialize::{Meter, Msn, Op, TreeId};
 use super::arena::Arena;
 use super::entry::{self, Entry, Header, Position};
 use super::guide::{GUIDE_BYTES, Guide, Target};
-
-/// The most entries from one that a guide leads to up to the next. More make searches longer, fewer
-/// cost memory (a slot of 24 bytes in guides that are two thirds full).
-const SPAN_MAX: u8 = 6;
 
 /// Entries in order, and the memory that holds them.
 pub(super) struct Index {
@@ -66,7 +62,7 @@ pub(super) struct Split<'a> {
     pub(super) next: Option<Entry<'a>>,
 }
 
-/// Entries that one slot of a guide leads to.
+/// Entries that one guide of level 0 leads to.
 pub(super) struct Span<'a> {
     pub(super) first: Entry<'a>,
     pub(super) entries: usize,
@@ -80,15 +76,17 @@ struct Writer {
     guides: Arena,
     /// Where the newest entry is, so that ascending keys find their place at once.
     newest: Place,
+    /// Whether it came right behind the one before it. Where keys are random, the next one need not
+    /// be compared with what lies around the newest, most of which is in no cache.
+    comes_in_order: bool,
 }
 
-/// A place in the list, behind `last`, which is `steps` entries behind the one of slot `at`.
+/// A place in the list, behind `last`, to which slot `at` leads.
 #[derive(Clone, Copy)]
 struct Place {
     guide: NonNull<Guide>,
     at: usize,
     last: NonNull<Header>,
-    steps: u8,
 }
 
 // SAFETY: the pointers lead into the memory that the index owns, so that they move with it.
@@ -103,14 +101,14 @@ impl Index {
         // SAFETY: the memory goes into the index, and both are used only through the index.
         let (start, root) = unsafe {
             let start = entry::write(&mut guides, first, Op::Delete);
-            (start, Guide::write(&mut guides, Target::Span(start, 1)))
+            (start, Guide::write(&mut guides, Target::Entry(start)))
         };
-        let newest = Place { guide: root.into(), at: 0, last: start.address(), steps: 0 };
+        let newest = Place { guide: root.into(), at: 0, last: start.address() };
         Index {
             start: start.address(),
             root: AtomicPtr::new(NonNull::from(root).as_ptr()),
             writing: AtomicBool::new(false),
-            writer: UnsafeCell::new(Writer { entries, guides, newest }),
+            writer: UnsafeCell::new(Writer { entries, guides, newest, comes_in_order: true }),
             totals: Totals::default(),
         }
     }
@@ -124,9 +122,13 @@ impl Index {
         assert!(!busy, "a memtable has one writer at a time");
         // SAFETY: nobody else gets here before `writing` is false again.
         let writer = unsafe { &mut *self.writer.get() };
-        let place = self.place(writer.newest, &position);
+        let place = match writer.comes_in_order && self.is_right(&writer.newest, &position) {
+            true => writer.newest,
+            false => self.place(&position),
+        };
+        writer.comes_in_order = place.last == writer.newest.last;
         let new = self.link(&mut writer.entries, place, position, op);
-        writer.newest = self.count(&mut writer.guides, writer.newest, place, new);
+        writer.newest = self.guide_to(&mut writer.guides, place, new);
         self.totals.add_entry(position.key(), op.payload());
         self.writing.store(false, Ordering::Release);
     }
@@ -162,17 +164,17 @@ impl Index {
     }
 
     /// Spans with entries of `tree`, in order, some `most` of them, at the same distances; and how
-    /// many there are for each. The first one may begin before the tree.
+    /// many there are for each. The first and the last one may have entries of other trees, too.
     ///
-    /// While nobody inserts: how many entries a span has is the writer's.
+    /// While nobody inserts.
     pub(super) fn spans_of(&self, tree: TreeId, most: usize) -> (Vec<Span<'_>>, usize) {
         debug_assert!(!self.writing.load(Ordering::Acquire), "nobody inserts meanwhile");
         let (mut count, mut spans) = (0_usize, Vec::new());
-        self.root().each_span_of(tree, &mut |_, _| count += 1);
+        self.root().each_below(tree, &mut |_| count += 1);
         let (every, mut passed) = (count.div_ceil(most).max(1), 0);
-        self.root().each_span_of(tree, &mut |guide, at| {
+        self.root().each_below(tree, &mut |guide| {
             if passed % every == 0 {
-                spans.push(Span { first: guide.entry(at), entries: guide.span(at).into() });
+                spans.push(Span { first: guide.entry(0), entries: guide.len() });
             }
             passed += 1;
         });
@@ -209,7 +211,8 @@ impl Index {
         self.guide(NonNull::new(root).expect("there is always a root"))
     }
 
-    /// The guide and the slot of the last span that begins before `position`.
+    /// The guide and the slot of the last entry before `position`; of one before that, where the
+    /// writer is at work.
     fn find(&self, position: &Position<'_>) -> (&Guide, usize) {
         let mut guide = self.root();
         loop {
@@ -217,25 +220,15 @@ impl Index {
             if guide.level() == 0 {
                 return (guide, at);
             }
+            guide.prefetch_child(at);
             guide = guide.child(at);
         }
     }
 
     /// Where an entry at `position` belongs.
-    fn place(&self, newest: Place, position: &Position<'_>) -> Place {
-        if self.is_right(&newest, position) {
-            return newest;
-        }
+    fn place(&self, position: &Position<'_>) -> Place {
         let (guide, at) = self.find(position);
-        let (mut last, mut steps) = (guide.entry(at), 0);
-        // What is behind the span is known to be behind the position.
-        while steps + 1 < guide.span(at)
-            && let Some(next) = last.next().filter(|next| next.is_before(position))
-        {
-            last = next;
-            steps += 1;
-        }
-        Place { guide: NonNull::from(guide), at, last: last.address(), steps }
+        Place { guide: NonNull::from(guide), at, last: guide.entry(at).address() }
     }
 
     fn is_right(&self, place: &Place, position: &Position<'_>) -> bool {
@@ -252,55 +245,30 @@ impl Index {
         op: Op<'_>,
     ) -> Entry<'_> {
         let last = self.entry(place.last);
-        let next = last.next();
-        debug_assert!(next.is_none_or(|next| !next.is_at(&position)), "an msn came twice");
+        // It need not have been looked at until now. Meanwhile the new entry is written.
+        last.prefetch();
         // SAFETY: the index owns the memory and is borrowed for longer than this call; the entry
         // belongs right behind `last`, and nobody else stores links.
         unsafe {
             let new = entry::write(memory, position, op);
+            let next = last.next();
+            debug_assert!(next.is_none_or(|next| !next.is_at(&position)), "an msn came twice");
             new.set_next(next);
             last.set_next(Some(new));
             new
         }
     }
 
-    /// Counts the entry that was put at `place`, and makes two spans of its span when that became
-    /// too long: in the middle, or before the entry when it came in order, right behind the
-    /// `newest` one before it. Returns the place behind the entry.
-    fn count(&self, memory: &mut Arena, newest: Place, place: Place, new: Entry<'_>) -> Place {
-        let comes_in_order = place.last == newest.last;
+    /// Gives the entry that was put at `place` its slot. Returns the place behind it.
+    fn guide_to(&self, memory: &mut Arena, place: Place, new: Entry<'_>) -> Place {
         let guide = self.guide(place.guide);
-        let (entries, steps) = (guide.span(place.at) + 1, place.steps + 1);
-        guide.set_span(place.at, entries);
-        let place = Place { last: new.address(), steps, ..place };
-        if entries <= SPAN_MAX {
-            return place;
-        }
-        // What comes in order leaves full spans behind it. For an entry that does not, the same
-        // would make a span of one again and again, where entries land behind a full span.
-        let kept = if comes_in_order && steps + 1 == entries { steps } else { entries / 2 };
-        self.cut(memory, place, kept, entries - kept)
-    }
-
-    /// Makes two spans of the one that `place` is in: of its first entries, and of the others.
-    /// Returns the place anew.
-    fn cut(&self, memory: &mut Arena, place: Place, kept: u8, others: u8) -> Place {
-        let guide = self.guide(place.guide);
-        let first = (0..kept).fold(guide.entry(place.at), |entry, _| {
-            entry.next().expect("a span has as many entries as were counted")
-        });
-        guide.set_span(place.at, kept);
         let (guide, at) = match guide.is_full() {
-            true => self.make_room(memory, &first.position()),
+            true => self.make_room(memory, &new.position()),
             false => (guide, place.at),
         };
         // SAFETY: all memory is the index's.
-        unsafe { guide.insert(at + 1, Target::Span(first, others)) };
-        let guide = NonNull::from(guide);
-        match place.steps.checked_sub(kept) {
-            Some(steps) => Place { guide, at: at + 1, steps, ..place },
-            None => Place { guide, at, ..place },
-        }
+        unsafe { guide.insert(at + 1, Target::Entry(new)) };
+        Place { guide: NonNull::from(guide), at: at + 1, last: new.address() }
     }
 
     /// Where a slot for `position` belongs, in a guide that is not full: the full ones on the way
@@ -378,38 +346,36 @@ mod tests {
         index
     }
 
-    fn spans_below<'a>(guide: &'a Guide, spans: &mut Vec<(Entry<'a>, u8)>) {
-        for at in 0..guide.len() {
-            if guide.level() == 0 {
-                spans.push((guide.entry(at), guide.span(at)));
-            } else {
-                spans_below(guide.child(at), spans);
+    fn slots_below<'a>(guide: &'a Guide, slots: &mut Vec<Entry<'a>>) -> u64 {
+        let len = guide.len();
+        match guide.level() {
+            0 => {
+                slots.extend((0..len).map(|at| guide.entry(at)));
+                1
             }
+            _ => 1 + (0..len).map(|at| slots_below(guide.child(at), slots)).sum::<u64>(),
         }
     }
 
-    /// Goes along the whole list, and compares it with what the guides say; returns how many spans
+    /// Goes along the whole list, and compares it with what the guides say; returns how many guides
     /// there are.
     fn check(index: &Index) -> u64 {
-        let mut spans = Vec::new();
-        spans_below(index.root(), &mut spans);
+        let mut slots = Vec::new();
+        let guides = slots_below(index.root(), &mut slots);
         let mut rest = Some(index.entry(index.start));
-        for (first, entries) in &spans {
-            assert!(rest == Some(*first) && (1..=SPAN_MAX).contains(entries));
-            for _ in 0..*entries {
-                let entry = rest.expect("a span has as many entries as were counted");
-                rest = entry.next();
-                let is_start = entry.address() == index.start;
-                assert!(rest.is_none_or(|next| is_start || entry.is_before(&next.position())));
-            }
+        for slot in slots {
+            assert!(rest == Some(slot));
+            rest = slot.next();
+            let is_start = slot.address() == index.start;
+            assert!(rest.is_none_or(|next| is_start || slot.is_before(&next.position())));
         }
         assert!(rest.is_none());
-        spans.len() as u64
+        guides
     }
 
-    /// In whatever order keys come, a search ends after a few entries.
+    /// In whatever order keys come, a search ends where they are.
     #[test]
-    fn no_span_grows_long() {
+    fn every_entry_has_a_slot() {
         let scattered = |number: u64| number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         const ROWS: u64 = if cfg!(miri) { 200 } else { 20_000 };
         check(&index_of([]));
@@ -422,22 +388,16 @@ mod tests {
         ));
     }
 
-    /// A slot for each entry behind a full span would be half again of the memory of a counter.
+    /// Where keys come in order, or a key again and again, guides are full, or half full.
     #[test]
-    fn entries_behind_a_full_span_take_no_guide_each() {
+    fn guides_take_little_memory() {
         const ROWS: u64 = if cfg!(miri) { 200 } else { 6_000 };
-        let full = || [3, 6, 9, 12, 15];
-        let descending = full().into_iter().chain((0..ROWS).map(|n| 3 * (10_000 - n)));
-        let again_and_again = full().into_iter().chain((0..ROWS).map(|_| 18));
-        for spans in [check(&index_of(descending)), check(&index_of(again_and_again))] {
-            assert!(spans <= ROWS / 3 + 2, "{spans} spans");
+        let ascending = check(&index_of((0..ROWS).map(|number| number * 3)));
+        assert!(ascending <= ROWS / 14 + 2, "{ascending} guides");
+        let descending = check(&index_of((0..ROWS).map(|number| 3 * (10_000 - number))));
+        let again_and_again = check(&index_of((0..ROWS).map(|_| 18)));
+        for guides in [descending, again_and_again] {
+            assert!(guides <= ROWS / 6 + 2, "{guides} guides");
         }
-    }
-
-    /// Where keys come in order, little memory goes to guides.
-    #[test]
-    fn ascending_keys_leave_full_spans() {
-        let spans = check(&index_of((0..6_000).map(|number| number * 3)));
-        assert!(spans <= 6_000 / u64::from(SPAN_MAX) + 2, "{spans} spans");
     }
 }
