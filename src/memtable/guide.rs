@@ -5,7 +5,7 @@
 //!              |      |   +----------------------+               target begins (tree, key head),
 //! level 0    [ -inf | c | e ]  [ g | k ]       [ p | t ]         and the target
 //!              |      |   |      |   |           |   |
-//! entries    start -> c-> e ---> g-> k --------> p-> t           linked in order
+//! entries    start -> c > e ---> g > k --------> p > t           linked in order
 //! ```
 //!
 //! A guide of level 0 leads to entries, a higher one to guides a level lower. Its first slot is
@@ -136,8 +136,8 @@ impl Guide {
         guide.entry(at)
     }
 
-    /// Calls `visit` with each guide of level 0 that leads to entries of `tree`, in order. The first
-    /// and the last one may lead to others, too.
+    /// Calls `visit` with each guide of level 0 that leads to entries of `tree`, in order. The
+    /// first and the last one may lead to others, too.
     pub(super) fn each_below<'a>(&'a self, tree: TreeId, visit: &mut dyn FnMut(&'a Guide)) {
         if self.level == 0 {
             return visit(self);
