@@ -32,7 +32,7 @@ pub(crate) struct Source {
 pub(crate) struct Group(Vec<Source>);
 
 impl Group {
-    /// All of `runs`, oldest first.
+    /// All of `runs`, oldest first; for the benches.
     pub(crate) fn of_runs(runs: &[Arc<Run>]) -> Group {
         let sources = runs.iter().enumerate().flat_map(|(age, run)| {
             let parts = run.segments().iter().cloned();
@@ -77,8 +77,13 @@ impl Group {
 
     /// Has the device fetch what the cursors begin with all at once: each waits for its own alone.
     fn read_first_parts_soon(&self, table: &Cachetable, ages: &[usize]) {
+        if ages.len() < 2 {
+            return;
+        }
         for age in ages {
-            if let Some(first) = self.0.iter().find(|source| source.age == *age) {
+            let first = self.0.iter().find(|source| source.age == *age);
+            // Of one that is clipped little may be needed.
+            if let Some(first) = first.filter(|first| !first.part.is_clipped()) {
                 table.read_soon(&first.part.segment);
             }
         }

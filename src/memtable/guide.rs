@@ -137,7 +137,7 @@ impl Guide {
     }
 
     /// Calls `visit` with each guide of level 0 that leads to entries of `tree`, in order. The
-    /// first and the last one may lead to others, too.
+    /// first and the last one may lead to others, too, or alone.
     pub(super) fn each_below<'a>(&'a self, tree: TreeId, visit: &mut dyn FnMut(&'a Guide)) {
         if self.level == 0 {
             return visit(self);

@@ -70,16 +70,30 @@ pub(super) struct Span<'a> {
 
 /// What only the writer touches.
 struct Writer {
-    /// For entries, which are read once a search has found its span.
+    /// For entries, which are read once a search has found its slot.
     entries: Arena,
     /// For guides, which every search reads: close together, apart from all payloads.
     guides: Arena,
     /// Where the newest entry is, so that ascending keys find their place at once.
     newest: Place,
-    /// Whether it came right behind the one before it. Where keys are random, the next one need not
-    /// be compared with what lies around the newest, most of which is in no cache.
-    comes_in_order: bool,
+    /// How many entries have come right behind the one before, up to the newest. Where keys are
+    /// random, the next one need not be compared with what lies around the newest, most of which is
+    /// in no cache.
+    in_order: u32,
 }
+
+/// Where a full guide is cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    Middle,
+    /// Before its last slot, for an entry behind that: where entries come in order, full guides are
+    /// left behind.
+    Behind,
+}
+
+/// So many entries must have come in order for that. (With fewer, short runs of keys that each come
+/// before the run before would make guides of two or three slots.)
+const IN_ORDER: u32 = 8;
 
 /// A place in the list, behind `last`, to which slot `at` leads.
 #[derive(Clone, Copy)]
@@ -108,7 +122,7 @@ impl Index {
             start: start.address(),
             root: AtomicPtr::new(NonNull::from(root).as_ptr()),
             writing: AtomicBool::new(false),
-            writer: UnsafeCell::new(Writer { entries, guides, newest, comes_in_order: true }),
+            writer: UnsafeCell::new(Writer { entries, guides, newest, in_order: 1 }),
             totals: Totals::default(),
         }
     }
@@ -122,13 +136,15 @@ impl Index {
         assert!(!busy, "a memtable has one writer at a time");
         // SAFETY: nobody else gets here before `writing` is false again.
         let writer = unsafe { &mut *self.writer.get() };
-        let place = match writer.comes_in_order && self.is_right(&writer.newest, &position) {
+        let place = match writer.in_order > 0 && self.is_right(&writer.newest, &position) {
             true => writer.newest,
             false => self.place(&position),
         };
-        writer.comes_in_order = place.last == writer.newest.last;
+        let comes_in_order = place.last == writer.newest.last;
+        writer.in_order = if comes_in_order { writer.in_order.saturating_add(1) } else { 0 };
         let new = self.link(&mut writer.entries, place, position, op);
-        writer.newest = self.guide_to(&mut writer.guides, place, new);
+        let cut = if writer.in_order < IN_ORDER { Cut::Middle } else { Cut::Behind };
+        writer.newest = self.guide_to(&mut writer.guides, place, new, cut);
         self.totals.add_entry(position.key(), op.payload());
         self.writing.store(false, Ordering::Release);
     }
@@ -163,8 +179,9 @@ impl Index {
         self.between(last, None)
     }
 
-    /// Spans with entries of `tree`, in order, some `most` of them, at the same distances; and how
-    /// many there are for each. The first and the last one may have entries of other trees, too.
+    /// Spans with all entries of `tree`, in order, some `most` of them, at the same distances; and
+    /// how many there are for each. The first and the last one may have entries of other trees,
+    /// too, or alone.
     ///
     /// While nobody inserts.
     pub(super) fn spans_of(&self, tree: TreeId, most: usize) -> (Vec<Span<'_>>, usize) {
@@ -260,10 +277,10 @@ impl Index {
     }
 
     /// Gives the entry that was put at `place` its slot. Returns the place behind it.
-    fn guide_to(&self, memory: &mut Arena, place: Place, new: Entry<'_>) -> Place {
+    fn guide_to(&self, memory: &mut Arena, place: Place, new: Entry<'_>, cut: Cut) -> Place {
         let guide = self.guide(place.guide);
         let (guide, at) = match guide.is_full() {
-            true => self.make_room(memory, &new.position()),
+            true => self.make_room(memory, &new.position(), cut),
             false => (guide, place.at),
         };
         // SAFETY: all memory is the index's.
@@ -273,7 +290,7 @@ impl Index {
 
     /// Where a slot for `position` belongs, in a guide that is not full: the full ones on the way
     /// are split.
-    fn make_room(&self, memory: &mut Arena, position: &Position<'_>) -> (&Guide, usize) {
+    fn make_room(&self, memory: &mut Arena, position: &Position<'_>, cut: Cut) -> (&Guide, usize) {
         if self.root().is_full() {
             self.raise_root(memory);
         }
@@ -285,7 +302,7 @@ impl Index {
             }
             let child = guide.child(at);
             if child.is_full() {
-                self.split_guide(memory, guide, at, position);
+                self.split_guide(memory, guide, at, position, cut);
             }
             guide = guide.child(guide.find(position));
         }
@@ -300,12 +317,19 @@ impl Index {
     }
 
     /// Splits the full guide that slot `at` of `parent` leads to: in the middle, or before its last
-    /// slot when `position` belongs behind that, so that guides stay full where entries come in
-    /// order.
-    fn split_guide(&self, memory: &mut Arena, parent: &Guide, at: usize, position: &Position<'_>) {
+    /// slot when `position` belongs behind that and entries come in order.
+    fn split_guide(
+        &self,
+        memory: &mut Arena,
+        parent: &Guide,
+        at: usize,
+        position: &Position<'_>,
+        cut: Cut,
+    ) {
         let lower = parent.child(at);
         let len = lower.len();
-        let from = if lower.find(position) == len - 1 { len - 1 } else { len / 2 };
+        let is_behind = cut == Cut::Behind && lower.find(position) == len - 1;
+        let from = if is_behind { len - 1 } else { len / 2 };
         // SAFETY: all memory is the index's.
         unsafe {
             let upper = lower.copy_upper(memory, from);
@@ -388,15 +412,26 @@ mod tests {
         ));
     }
 
+    /// So many rows of fourteen keys, and behind them short runs, each before the one before.
+    fn runs_before_each_other(run: u64) -> impl Iterator<Item = u64> {
+        let runs = (0..GUIDED_ROWS / run).rev();
+        let behind = runs.flat_map(move |number| (0..run).map(move |key| number * run + key));
+        (1..15).chain(behind.map(|key| key + 1000)).map(|key| key * 3)
+    }
+
+    const GUIDED_ROWS: u64 = if cfg!(miri) { 200 } else { 6_000 };
+
     /// Where keys come in order, or a key again and again, guides are full, or half full.
     #[test]
     fn guides_take_little_memory() {
-        const ROWS: u64 = if cfg!(miri) { 200 } else { 6_000 };
+        const ROWS: u64 = GUIDED_ROWS;
         let ascending = check(&index_of((0..ROWS).map(|number| number * 3)));
         assert!(ascending <= ROWS / 14 + 2, "{ascending} guides");
         let descending = check(&index_of((0..ROWS).map(|number| 3 * (10_000 - number))));
         let again_and_again = check(&index_of((0..ROWS).map(|_| 18)));
-        for guides in [descending, again_and_again] {
+        let pairs = check(&index_of(runs_before_each_other(2)));
+        let triples = check(&index_of(runs_before_each_other(3)));
+        for guides in [descending, again_and_again, pairs, triples] {
             assert!(guides <= ROWS / 6 + 2, "{guides} guides");
         }
     }
