@@ -138,7 +138,7 @@ impl Memtable {
 
     /// About how the bytes of `tree` are spread over its keys: keys, ascending, each with what
     /// there is from it up to the next one. A key counts once, with its newest version. Of many
-    /// entries some thousands are looked at. While nobody inserts.
+    /// entries some ten thousand are looked at. While nobody inserts.
     pub(crate) fn weights(&self, tree: TreeId) -> Vec<(&[u8], u64)> {
         let (spans, every) = self.index.spans_of(tree, WEIGHED_SPANS);
         let keys = spans.iter().flat_map(|span| keys_of(span, tree));
