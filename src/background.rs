@@ -1,7 +1,7 @@
 //! The background threads: flushers that loop over the engine's steps, a cleaner for idle times,
-//! one for checkpoints, two that wait for the file system so that writers need not, and one that
-//! syncs the log for commits that asked for it within a time, and has the system write out that and
-//! what jobs have written.
+//! one for checkpoints, two that wait for the file system so that writers need not, one that writes
+//! out what flushers would have to soon, and one that syncs the log for commits that asked for it
+//! within a time, and has the system write out that and what jobs have written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 
 /// How long a thread with nothing to do waits to be woken.
 const IDLE: Duration = Duration::from_millis(100);
+
+/// Who writes out what flushers would have to; they wake it themselves.
+const WRITER: &str = "sapwood-write";
 
 /// The running threads.
 pub(crate) struct Threads {
@@ -35,30 +38,29 @@ impl Wakers {
 
 impl Threads {
     /// Starts `flushers` flusher threads (fewer where the budget's reserve has no room for so many
-    /// jobs), the cleaner, the checkpointer, the two that make ready, and the syncer.
+    /// jobs), the cleaner, the checkpointer, the three that make ready, and the syncer.
     pub(crate) fn start(engine: &Arc<Engine>, flushers: usize) -> Result<Threads> {
         let flushers = flushers.min(engine.table.budget().jobs());
         let cleaners = usize::from(engine.idle.share > 0);
-        let crews: [(&str, usize, Arc<dyn Work>); 6] = [
+        let preparer = |step| Arc::new(Preparer { engine: engine.clone(), step });
+        let crews: [(&str, usize, Arc<dyn Work>); 7] = [
             ("sapwood-flush", flushers, Arc::new(Flusher(engine.clone()))),
             ("sapwood-clean", cleaners, Arc::new(Sweeper::new(engine.clone()))),
             ("sapwood-checkpoint", 1, Arc::new(Checkpointer(engine.clone()))),
-            (
-                "sapwood-ahead",
-                1,
-                Arc::new(Preparer { engine: engine.clone(), step: Engine::prepare_log }),
-            ),
-            (
-                "sapwood-grow",
-                1,
-                Arc::new(Preparer { engine: engine.clone(), step: Engine::prepare_space }),
-            ),
+            ("sapwood-ahead", 1, preparer(Engine::prepare_log)),
+            ("sapwood-grow", 1, preparer(Engine::prepare_space)),
             ("sapwood-sync", 1, Arc::new(Syncer(engine.clone()))),
+            (WRITER, 1, preparer(Engine::prepare_room)),
         ];
         let mut threads = Threads { crews: Vec::new() };
         for (name, count, work) in crews {
             match Crew::start(name, count, &work) {
-                Ok(crew) => threads.crews.push(crew),
+                Ok(crew) => {
+                    if name == WRITER {
+                        engine.table.set_writer(Some(crew.waker()));
+                    }
+                    threads.crews.push(crew);
+                }
                 Err(error) => {
                     threads.stop(engine);
                     return Err(Error::from_spawn(&error));
@@ -73,6 +75,7 @@ impl Threads {
     /// Tells the threads to stop, and returns when they have.
     pub(crate) fn stop(self, engine: &Engine) {
         engine.set_wakers(None);
+        engine.table.set_writer(None);
         for crew in self.crews {
             crew.stop();
         }
@@ -180,8 +183,9 @@ impl Work for Checkpointer {
     }
 }
 
-/// Has log files ready before a writer needs them, or space: two threads, since either may wait for
-/// the file system while the other one's work is needed.
+/// Has log files ready before a writer needs them, or space, or memory that can be evicted before a
+/// flusher needs it: three threads, since each may wait for the file system while another one's
+/// work is needed.
 struct Preparer {
     engine: Arc<Engine>,
     step: fn(&Engine) -> std::result::Result<Outcome, Fault>,

@@ -328,41 +328,6 @@ impl Engine {
         Ok(moved)
     }
 
-    /// Has log files ready that a writer would wait for otherwise. Waits for the file system, so it
-    /// is no work for a thread that has other things to do. `Done` where there may be more to do.
-    /// On a full disk nothing happens: a writer is told when there is a need.
-    pub(crate) fn prepare_log(&self) -> std::result::Result<Outcome, Fault> {
-        self.prepare(|| {
-            if !self.log.lacks_files() {
-                return Ok(Outcome::Nothing);
-            }
-            match self.log.prepare_next() {
-                Ok(()) => Ok(Outcome::Done),
-                Err(fault) if fault.is_retryable() => Ok(Outcome::Nothing),
-                Err(fault) => Err(fault),
-            }
-        })
-    }
-
-    /// The same for space in the block file. While a log file is synced, which may take a second,
-    /// so much is promised that this cannot wait for it.
-    pub(crate) fn prepare_space(&self) -> std::result::Result<Outcome, Fault> {
-        self.prepare(|| self.table.grow_ahead().map(|()| Outcome::Nothing))
-    }
-
-    fn prepare(
-        &self,
-        step: impl FnOnce() -> std::result::Result<Outcome, Fault>,
-    ) -> std::result::Result<Outcome, Fault> {
-        // Who closes waits for it: the folder may be another one's afterwards.
-        let Ok(_open) = self.enter_open() else { return Ok(Outcome::Nothing) };
-        self.table.poison().check()?;
-        if self.is_paused() || self.is_read_only() {
-            return Ok(Outcome::Nothing);
-        }
-        step()
-    }
-
     /// Spills the oldest sealed generation, if there is one and nobody else does.
     pub(crate) fn spill_step(&self) -> std::result::Result<Outcome, Fault> {
         if self.views.load().sealed.is_empty() || !self.mover.has_room_for_spill() {

@@ -14,7 +14,7 @@ use sapwood_serialize::merge_iter::{Direction, Stream};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::{Charge, GenerationId, Msn, Tombstones, TreeId, Version};
 
-use crate::memtable::{Memtable, MemtableCursor};
+use crate::memtable::{Memtable, MemtableCursor, MemtableWalk};
 
 /// The messages from one seal to the next.
 pub(crate) struct Generation {
@@ -165,7 +165,7 @@ impl Generation {
 }
 
 impl sapwood_flusher::Generation for Generation {
-    type Messages<'a> = MemtableStream<'a>;
+    type Messages<'a> = MemtableWalk<'a>;
 
     fn id(&self) -> GenerationId {
         self.id
@@ -195,10 +195,8 @@ impl sapwood_flusher::Generation for Generation {
         &self.written.reserved
     }
 
-    fn messages(&self, tree: TreeId) -> MemtableStream<'_> {
-        let mut cursor = self.memtable.cursor(tree);
-        cursor.seek_first();
-        MemtableStream { cursor, direction: Direction::Forward }
+    fn messages(&self, tree: TreeId) -> MemtableWalk<'_> {
+        self.memtable.walk(tree)
     }
 
     fn weights(&self, tree: TreeId) -> Vec<(&[u8], u64)> {
@@ -228,23 +226,52 @@ impl Stream for MemtableStream<'_> {
     }
 
     fn versions(&self) -> impl Iterator<Item = Version<'_>> {
-        let mut cursor = self.cursor.clone();
-        let key = cursor.key();
-        std::iter::from_fn(move || {
-            if !cursor.valid() || cursor.key() != key {
-                return None;
-            }
-            let version = cursor.version();
-            cursor.next_entry();
-            Some(version)
-        })
+        versions_at(self.cursor.clone())
+    }
+
+    fn only_version(&self) -> Option<Version<'_>> {
+        self.cursor.only_version()
     }
 
     fn advance(&mut self) -> Result<(), Infallible> {
         match self.direction {
-            Direction::Forward => self.cursor.next_key(),
+            Direction::Forward => _ = self.cursor.next_key(),
             Direction::Backward => self.cursor.previous_key(),
         }
         Ok(())
     }
+}
+
+impl Stream for MemtableWalk<'_> {
+    type Error = Infallible;
+
+    fn key(&self) -> Option<&[u8]> {
+        self.cursor.valid().then(|| self.cursor.key())
+    }
+
+    fn versions(&self) -> impl Iterator<Item = Version<'_>> {
+        versions_at(self.cursor.clone())
+    }
+
+    fn only_version(&self) -> Option<Version<'_>> {
+        self.cursor.only_version()
+    }
+
+    fn advance(&mut self) -> Result<(), Infallible> {
+        self.next_key();
+        Ok(())
+    }
+}
+
+/// The versions of the key at which `cursor` stands, newest first.
+fn versions_at<'a>(mut cursor: MemtableCursor<'a>) -> impl Iterator<Item = Version<'a>> {
+    let key = cursor.key();
+    std::iter::from_fn(move || {
+        if !cursor.valid() || cursor.key() != key {
+            return None;
+        }
+        let version = cursor.version();
+        cursor.next_entry();
+        Some(version)
+    })
 }

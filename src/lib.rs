@@ -66,6 +66,7 @@ mod pending;
 mod prefetch;
 mod read;
 mod reader;
+mod ready;
 mod recovery;
 mod refusal;
 mod salvage;

@@ -17,6 +17,7 @@
 //! writer stored it with release, finds every entry inserted before that store. Entries newer than
 //! `visible` may be seen by a cursor already: its user passes over them.
 
+mod ahead;
 mod arena;
 mod entry;
 mod guide;
@@ -29,6 +30,7 @@ mod tests;
 use sapwood_cachetable::sync::atomic::Ordering;
 use sapwood_serialize::{Meter, Msn, Op, Tombstones, TreeId, Version};
 
+use ahead::Ahead;
 use entry::{Entry, Position};
 use index::{Index, Span, Split};
 pub(crate) use ranges::{Gathered, Ranges};
@@ -152,6 +154,14 @@ impl Memtable {
         cursor.valid() && upper.is_none_or(|upper| cursor.key() < upper)
     }
 
+    /// A walk through the entries of one tree, at the first one.
+    pub(crate) fn walk(&self, tree: TreeId) -> MemtableWalk<'_> {
+        let mut cursor = self.cursor(tree);
+        cursor.seek_first();
+        let ahead = self.index.ahead_of(&Position::newest(tree, &[]));
+        MemtableWalk { cursor, ahead }
+    }
+
     /// A cursor over the entries of one tree, at no entry yet.
     pub(crate) fn cursor(&self, tree: TreeId) -> MemtableCursor<'_> {
         MemtableCursor { index: &self.index, tree, current: None }
@@ -179,6 +189,21 @@ fn end_of(index: &Index, tree: TreeId) -> Split<'_> {
     match tree.to_raw().checked_add(1) {
         Some(next) => index.split(&Position::newest(TreeId::from_raw(next), &[])),
         None => index.behind_all(),
+    }
+}
+
+/// Goes through all entries of a tree, with the processor asked for those that are about to come.
+/// Worth its beginning where there are many.
+pub(crate) struct MemtableWalk<'a> {
+    pub(crate) cursor: MemtableCursor<'a>,
+    ahead: Ahead<'a>,
+}
+
+impl MemtableWalk<'_> {
+    /// Goes to the newest version of the next key.
+    pub(crate) fn next_key(&mut self) {
+        let passed = self.cursor.next_key();
+        self.ahead.pass(passed);
     }
 }
 
@@ -242,13 +267,23 @@ impl<'a> MemtableCursor<'a> {
         }
     }
 
-    /// Goes to the newest version of the next key.
-    pub(crate) fn next_key(&mut self) {
+    /// Goes to the newest version of the next key. Returns how many entries it has passed.
+    pub(crate) fn next_key(&mut self) -> usize {
         let key = self.key();
+        let mut passed = 1;
         self.next_entry();
         while self.current.is_some_and(|entry| entry.key() == key) {
             self.next_entry();
+            passed += 1;
         }
+        passed
+    }
+
+    /// The message of the current entry, if the next one is not of the same key.
+    pub(crate) fn only_version(&self) -> Option<Version<'a>> {
+        let entry = self.entry();
+        let next = entry.next().filter(|next| next.tree() == self.tree);
+        next.is_none_or(|next| next.key() != entry.key()).then(|| entry.version())
     }
 
     /// Goes to the newest version of the key before, by two searches from the top.

@@ -42,6 +42,12 @@ impl Budget {
         self.total / 4
     }
 
+    /// What the thread that writes ahead of jobs is in advance of them, a thirty-second: so much of
+    /// what is resident can be evicted when a job needs room, so that it need not write itself.
+    pub fn spare(self) -> u64 {
+        self.total / 32
+    }
+
     /// With more than this unwritten, an idle database writes it: readers can evict none of it, and
     /// would have only what is left to keep pages and directories in.
     pub fn unwritten(self) -> u64 {

@@ -25,6 +25,7 @@ use sapwood_serialize::{
 
 use crate::budget::Budget;
 use crate::clock::{Clock, Entry};
+use crate::crew::Waker;
 use crate::fault::{Fault, Poison};
 use crate::ledger::{Ledger, Opened};
 use crate::stats::Counters;
@@ -42,6 +43,8 @@ pub const BLOCK_FILE: &str = "sapwood.db";
 pub struct Meters {
     /// Pages, written or not.
     pub pages: Meter,
+    /// Those of them that are not written, and so cannot be evicted.
+    pub unwritten: Meter,
     /// Directories, filters and nodes.
     pub directories: Meter,
     /// Generations.
@@ -85,6 +88,8 @@ pub struct Cachetable {
     pages: Mutex<Clock>,
     directories: Mutex<Clock>,
     pub(crate) growing: Mutex<()>,
+    /// Whoever writes out what is due while jobs go on, if there is such a thread.
+    pub(crate) writer: Mutex<Option<Waker>>,
     pub(crate) untold: Mutex<Untold>,
     /// The bytes that were promised since somebody last saw to more.
     pub(crate) lately_promised: AtomicU64,
@@ -126,6 +131,7 @@ impl Cachetable {
             pages: Mutex::new(Rank::PageShard, Clock::default()),
             directories: Mutex::new(Rank::PageShard, Clock::default()),
             growing: Mutex::new(Rank::Claims, ()),
+            writer: Mutex::new(Rank::Storage, None),
             untold: Mutex::new(Rank::JobQueue, Untold::default()),
             lately_promised: AtomicU64::new(0),
             holes_are_real: AtomicBool::new(false),
@@ -224,15 +230,16 @@ impl Cachetable {
         compression: Compression,
         superseded: usize,
     ) -> Arc<Segment> {
+        let unwritten = self.meters.unwritten.charge(pages.iter().map(page_memory).sum());
         let pages = pages.into_iter().map(|page| Arc::new(self.charged(page))).collect();
         let memory = self.meters.directories.charge(ResidentSegment::memory(&meta));
-        let part = ResidentSegment::with_pages(meta, pages, vec![memory, promise]);
+        let part = ResidentSegment::with_pages(meta, pages, vec![memory, promise, unwritten]);
         let superseded = (superseded > 0).then(|| self.meters.superseded.charge(superseded));
         Arc::new(Segment::built(facts, part, compression, superseded))
     }
 
     pub(crate) fn charged(&self, mut page: Page) -> Page {
-        let charge = self.meters.pages.charge(page.bytes() + size_of::<Page>());
+        let charge = self.meters.pages.charge(page_memory(&page));
         page.set_charge(charge);
         page
     }
@@ -363,6 +370,10 @@ pub fn encoder_pool(threads: usize) -> std::io::Result<Option<EncoderPool>> {
         .num_threads(threads)
         .thread_name(|number| format!("sapwood-encode-{}", number + 1));
     builder.build().map(Some).map_err(std::io::Error::other)
+}
+
+fn page_memory(page: &Page) -> usize {
+    page.bytes() + size_of::<Page>()
 }
 
 fn has_resident_child(handle: &Handle) -> bool {

@@ -14,6 +14,7 @@ mod fault;
 mod fetch;
 pub mod ledger;
 mod reserved;
+mod room;
 mod run_cursor;
 mod space;
 pub mod stats;

@@ -157,28 +157,4 @@ impl Cachetable {
             self.file.start_writeback(offset, bytes);
         }
     }
-
-    /// Makes room as a job may: writes out what leaves have too much of, evicts what is cold, then
-    /// writes out what is oldest and evicts that.
-    pub fn make_room_by_writing(&self) -> Result<(), Fault> {
-        self.write_leaves()?;
-        while !self.make_room() {
-            let Some(segment) = self.ledger().next_to_write() else { return Ok(()) };
-            self.write_segment(&segment, Ownership::View)?;
-        }
-        Ok(())
-    }
-
-    /// Writes out what leaves have too much of. A full disk leaves it in memory as long as that has
-    /// room.
-    fn write_leaves(&self) -> Result<(), Fault> {
-        let most = self.budget().unwritten_leaves();
-        loop {
-            let Some(segment) = self.ledger().next_leaf_to_write(most) else { return Ok(()) };
-            match self.write_segment(&segment, Ownership::View) {
-                Err(fault) if fault.is_retryable() => return Ok(()),
-                written => written?,
-            };
-        }
-    }
 }

@@ -294,6 +294,26 @@ fn leaves_that_are_not_written_leave_memory_to_readers() {
     assert!(left <= most && left + (32 << 10) > most, "{left} of {most} stay");
 }
 
+/// A flusher compressed and wrote what stood in its way itself, while another core was idle.
+#[test]
+fn what_a_job_would_have_to_write_is_written_before() {
+    let table = table_of(1 << 20);
+    let keys: Vec<String> = (0..8000).map(|number| format!("{number:06}")).collect();
+    let limits = Limits { segment_bytes: 8 << 10, ..Limits::tiny() };
+    let segments = parts(&table, &limits, &keys).into_iter().map(|part| part.segment);
+    table.ledger().publish(Change { buffer_segments: segments.collect(), ..Change::default() });
+    assert!(!table.write_due().unwrap(), "memory is not short, and most of it may die yet");
+    let (budget, meters) = (table.budget(), table.meters());
+    let crowd = |bytes: u64| meters.memtables.charge(usize::try_from(bytes).unwrap());
+    let _most = crowd(budget.resident() - meters.resident() - budget.spare() / 2);
+    let before = table.ledger().unwritten_bytes();
+    while table.write_due().unwrap() {}
+    let written = before - table.ledger().unwritten_bytes();
+    assert!(written > 0 && written < budget.spare() + (32 << 10), "{written} bytes");
+    let _rest = crowd(budget.spare());
+    assert!(table.make_room(), "a job finds room without writing");
+}
+
 /// A segment has one owner: a node is not split between two edges that refer to it.
 #[test]
 fn a_split_does_not_separate_what_two_edges_share() {

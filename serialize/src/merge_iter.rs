@@ -29,6 +29,16 @@ pub trait Stream {
     /// Behind the last key.
     fn versions(&self) -> impl Iterator<Item = Version<'_>>;
 
+    /// The version of the current key, if it has only one.
+    ///
+    /// # Panics
+    /// Behind the last key.
+    fn only_version(&self) -> Option<Version<'_>> {
+        let mut versions = self.versions();
+        let only = versions.next();
+        only.filter(|_| versions.next().is_none())
+    }
+
     /// Goes to the next key in the stream's direction.
     fn advance(&mut self) -> Result<(), Self::Error>;
 }
@@ -94,6 +104,12 @@ impl<S: Stream> Merge<S> {
     /// The versions of the current key from all streams, newest first.
     pub fn versions(&self) -> impl Iterator<Item = Version<'_>> {
         self.current().flat_map(Stream::versions)
+    }
+
+    /// The version of the current key, if there is only one in all streams.
+    pub fn only_version(&self) -> Option<Version<'_>> {
+        let [single] = self.current[..] else { return None };
+        self.streams.get(single)?.only_version()
     }
 
     /// The streams that stand at the current key, newest first.

@@ -26,6 +26,7 @@ use std::sync::atomic::AtomicPtr;
 use sapwood_cachetable::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sapwood_serialize::{Meter, Msn, Op, TreeId};
 
+use super::ahead::Ahead;
 use super::arena::Arena;
 use super::entry::{self, Entry, Header, Position};
 use super::guide::{GUIDE_BYTES, Guide, Target};
@@ -203,6 +204,17 @@ impl Index {
             *span = Span { first: next, entries: span.entries - 1 };
         }
         (spans, every)
+    }
+
+    /// Ahead of somebody who goes along the list from the place of `position` on.
+    pub(super) fn ahead_of(&self, position: &Position<'_>) -> Ahead<'_> {
+        let mut guide = self.root();
+        let mut path = vec![(guide, guide.find(position))];
+        while guide.level() > 0 {
+            guide = guide.child(guide.find(position));
+            path.push((guide, guide.find(position)));
+        }
+        Ahead::new(path)
     }
 
     pub(super) fn totals(&self) -> &Totals {
