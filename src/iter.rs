@@ -3,7 +3,7 @@
 use sapwood_serialize::merge_iter::Direction;
 use sapwood_serialize::run::Bounds;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pending::Pending;
 use crate::reader::Reader;
 use crate::scan::{self, Request, Row, Wanted};
@@ -120,24 +120,29 @@ impl Iter {
         }
     }
 
-    fn pull(&mut self, direction: Direction) -> Option<Result<(Slice, Slice)>> {
+    /// The next row. One of a page that was kept is made right where the caller wants it: to be
+    /// handed on would cost half as much as all the rest.
+    #[inline]
+    fn pull(&mut self, direction: Direction) -> Option<Row> {
+        if self.noted.is_none()
+            && let Some(found) = self.end(direction).take_kept(direction)
+        {
+            return Some(found.into_row());
+        }
+        self.pull_slowly(direction)
+    }
+
+    #[inline(never)]
+    fn pull_slowly(&mut self, direction: Direction) -> Option<Row> {
         if let Err(error) = self.reader.as_ref()? {
             let error = error.clone();
-            self.reader = None;
-            return Some(Err(error));
+            return Some(Err(self.ended_by(error)));
         }
-        let near = match direction {
-            Direction::Forward => &mut self.front,
-            Direction::Backward => &mut self.back,
-        };
-        let row = match near.take(direction) {
+        let row = match self.end(direction).take(direction) {
             Some(row) => Some(row),
             None => match self.gather_row(direction) {
                 Ok(row) => row,
-                Err(error) => {
-                    self.reader = None;
-                    return Some(Err(error));
-                }
+                Err(error) => return Some(Err(self.ended_by(error))),
             },
         };
         if let Some(noted) = &mut self.noted {
@@ -145,17 +150,35 @@ impl Iter {
         }
         row
     }
+
+    /// Nothing comes behind the error, not even what was gathered at the other end.
+    fn ended_by(&mut self, error: Error) -> Error {
+        self.reader = None;
+        self.front = Pending::new(Direction::Forward);
+        self.back = Pending::new(Direction::Backward);
+        error
+    }
+
+    /// The end at which rows are taken in the direction.
+    fn end(&mut self, direction: Direction) -> &mut Pending {
+        match direction {
+            Direction::Forward => &mut self.front,
+            Direction::Backward => &mut self.back,
+        }
+    }
 }
 
 impl Iterator for Iter {
     type Item = Result<(Slice, Slice)>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.pull(Direction::Forward)
     }
 }
 
 impl DoubleEndedIterator for Iter {
+    #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
         self.pull(Direction::Backward)
     }

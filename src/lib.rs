@@ -63,7 +63,6 @@ pub mod merge;
 mod moment;
 mod newest;
 mod pending;
-mod prefetch;
 mod read;
 mod reader;
 mod ready;

@@ -44,12 +44,14 @@ impl Pending {
     }
 
     /// Takes the row with the smallest key forward, the one with the largest key backward.
-    #[inline(always)]
     pub(crate) fn take(&mut self, direction: Direction) -> Option<Row> {
-        if !self.pages.is_empty()
-            && let Some(row) = self.take_kept(direction)
-        {
-            return Some(row);
+        loop {
+            if let Some(found) = self.take_kept(direction) {
+                return Some(found.into_row());
+            }
+            if !self.drop_kept(direction) {
+                break;
+            }
         }
         if direction != self.direction {
             return self.rows.pop_back();
@@ -59,39 +61,50 @@ impl Pending {
         row
     }
 
-    /// Takes the row from a page, if one comes next.
-    fn take_kept(&mut self, direction: Direction) -> Option<Row> {
-        let is_first = direction == self.direction;
-        let place = if is_first { self.taken } else { self.taken + self.rows.len() };
-        loop {
-            let page = if is_first { self.pages.front_mut() } else { self.pages.back_mut() };
-            let row = page.filter(|page| page.place == place)?.take(direction);
-            if row.is_some() {
-                return row;
-            }
-            if is_first {
-                self.pages.pop_front()
-            } else {
-                self.pages.pop_back()
-            };
+    /// Takes the row from the page that comes next, if one does and has any left.
+    #[inline(always)]
+    pub(crate) fn take_kept(&mut self, direction: Direction) -> Option<Found<'_>> {
+        let (is_first, place) = self.next_place(direction);
+        let page = if is_first { self.pages.front_mut() } else { self.pages.back_mut() };
+        page.filter(|page| page.place == place)?.take(direction)
+    }
+
+    /// Lets the page go that comes next and has nothing left; `false` where none comes next.
+    fn drop_kept(&mut self, direction: Direction) -> bool {
+        let (is_first, place) = self.next_place(direction);
+        let next = if is_first { self.pages.front() } else { self.pages.back() };
+        let is_next = next.is_some_and(|page| page.place == place);
+        if is_next && is_first {
+            self.pages.pop_front();
+        } else if is_next {
+            self.pages.pop_back();
         }
+        is_next
+    }
+
+    /// Whether what comes next was gathered first, and how many rows were gathered before it.
+    #[inline(always)]
+    fn next_place(&self, direction: Direction) -> (bool, usize) {
+        let is_first = direction == self.direction;
+        (is_first, if is_first { self.taken } else { self.taken + self.rows.len() })
     }
 }
 
 impl KeptPage {
     /// Takes the next row that the reader sees.
-    fn take(&mut self, direction: Direction) -> Option<Row> {
-        loop {
-            let (page, key, mut versions) = self.held.take(direction)?;
+    #[inline(always)]
+    fn take(&mut self, direction: Direction) -> Option<Found<'_>> {
+        let (sight, wanted) = (self.sight, self.wanted);
+        self.held.take(direction).find_map(|(page, key, mut versions)| {
             // (There are no operands among them.)
-            let newest = versions.find(|version| self.sight.sees(version.msn));
-            let Some(Op::Put(value)) = newest.map(|version| version.op) else { continue };
-            let value = match self.wanted {
+            let newest = versions.find(|version| sight.sees(version.msn))?;
+            let Op::Put(value) = newest.op else { return None };
+            let value = match wanted {
                 Wanted::Rows => FoundValue::Plain(value),
                 Wanted::Keys => FoundValue::Unread,
             };
-            return Some(Found { key, value, page: Some(page) }.into_row());
-        }
+            Some(Found { key, value, page: Some(page) })
+        })
     }
 }
 

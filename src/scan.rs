@@ -106,17 +106,22 @@ impl Found<'_> {
     /// The row as the user gets it; no value is an empty one.
     #[inline(always)]
     pub(crate) fn into_row(self) -> Row {
-        let slice = |bytes: &[u8]| match self.page {
-            Some(page) => Slice::within(page, bytes),
-            None => Slice::copy_from(bytes),
-        };
         let value = match self.value {
-            FoundValue::Plain(value) => slice(value),
+            FoundValue::Plain(value) => slice_of(self.page, value),
             FoundValue::Merged(value) => Slice::from(value),
             FoundValue::Failed(cause) => return Err(Error::from_merge(self.key, cause)),
-            FoundValue::Unread => Slice::copy_from(b""),
+            FoundValue::Unread => Slice::default(),
         };
-        Ok((slice(self.key), value))
+        Ok((slice_of(self.page, self.key), value))
+    }
+}
+
+/// `bytes`, which lie in `page` if there is one.
+#[inline(always)]
+fn slice_of(page: Option<&Arc<Page>>, bytes: &[u8]) -> Slice {
+    match page {
+        Some(page) => Slice::within(page, bytes),
+        None => Slice::copy_from(bytes),
     }
 }
 

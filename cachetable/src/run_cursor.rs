@@ -387,16 +387,19 @@ pub struct HeldRows {
 pub type HeldRow<'p> = (&'p Arc<Page>, &'p [u8], RowVersions<'p>);
 
 impl HeldRows {
-    /// Takes the first row in the direction: the one with the smallest key forward, with the
-    /// largest one backward.
+    /// Takes rows from the first one in the direction on: the one with the smallest key forward,
+    /// with the largest one backward.
     #[inline]
-    pub fn take(&mut self, direction: Direction) -> Option<HeldRow<'_>> {
-        let row = match direction {
-            Direction::Forward => self.rows.next()?,
-            Direction::Backward => self.rows.next_back()?,
-        };
-        let (key, versions) = self.page.row(row);
-        Some((&self.page, key, RowVersions { base: self.base, versions }))
+    pub fn take(&mut self, direction: Direction) -> impl Iterator<Item = HeldRow<'_>> {
+        let (page, base, rows) = (&self.page, self.base, &mut self.rows);
+        std::iter::from_fn(move || {
+            let row = match direction {
+                Direction::Forward => rows.next()?,
+                Direction::Backward => rows.next_back()?,
+            };
+            let (key, versions) = page.row(row);
+            Some((page, key, RowVersions { base, versions }))
+        })
     }
 }
 

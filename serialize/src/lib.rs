@@ -28,6 +28,7 @@ pub mod node_image;
 mod operator;
 pub mod page;
 mod page_memory;
+pub mod prefetch;
 pub mod run;
 pub mod runs_image;
 pub mod segment;

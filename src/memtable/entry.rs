@@ -23,7 +23,7 @@ use std::sync::atomic::{self, AtomicPtr};
 use sapwood_serialize::{Msn, Op, TreeId, Version, key_head};
 
 use super::arena::{Arena, WORD_BYTES};
-use crate::prefetch::prefetch;
+use sapwood_serialize::prefetch::prefetch;
 
 /// Where in the order of all messages something is: by tree, then key, then newest first.
 #[derive(Clone, Copy)]

@@ -33,7 +33,7 @@ use sapwood_serialize::TreeId;
 
 use super::arena::{Arena, WORD_BYTES};
 use super::entry::{Entry, Header, Position};
-use crate::prefetch::prefetch;
+use sapwood_serialize::prefetch::prefetch;
 
 /// The most slots of a guide: a search looks at four of them, in as many lines of memory.
 pub(super) const SLOTS: usize = 16;

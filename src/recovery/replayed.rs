@@ -29,7 +29,7 @@ use sapwood_serialize::{
 
 use crate::commit::Messages;
 use crate::memtable::{Gathered, Ranges};
-use crate::prefetch::prefetch;
+use sapwood_serialize::prefetch::prefetch;
 
 /// So many rows ahead the processor is asked for what a stream comes to: the time that a fold takes
 /// for these is longer than a look into memory. Measured: without, a third of a spill waited for

@@ -7,7 +7,7 @@
 /// Asks for the two cache lines from `address` on, which is going to be read soon. Any address will
 /// do: nothing is read that could not be.
 #[inline]
-pub(crate) fn prefetch(address: *const u8) {
+pub fn prefetch(address: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a hint, which may be given for any address.
     unsafe {
