@@ -14,7 +14,7 @@ use sapwood_cachetable::{Cachetable, Lookup};
 use sapwood_flusher::ReadWork;
 use sapwood_serialize::catalog_image::CatalogTree;
 use sapwood_serialize::fold::declared;
-use sapwood_serialize::node::Node;
+use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::Run;
 use sapwood_serialize::{Filter, Msn, Op, Operator, Page, Sight, TreeId, Version};
 
@@ -77,6 +77,13 @@ fn search<'k>(
 enum Way {
     GoesOn,
     Ends,
+}
+
+/// Where the nodes on the way were.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nodes {
+    AllInMemory,
+    SomeToBeRead,
 }
 
 /// What was found of a key so far.
@@ -154,30 +161,75 @@ impl Search<'_> {
 
     fn descend(&mut self, table: &Cachetable, tree: &CatalogTree) -> Result<()> {
         let hash = Filter::hash(self.key);
-        let mut work = ReadWork::new(hash);
+        let heard = self.operands.len();
+        if self.descend_in_memory(table, &tree.top, hash)? == Nodes::AllInMemory {
+            return Ok(());
+        }
+        self.operands.truncate(heard);
+        self.descend_reading(table, tree, hash)
+    }
+
+    /// The way from `edge` down as long as all nodes are in memory: nobody's reference counts are
+    /// touched, which would be a tenth of a read's time. What is let go of meanwhile stays for as
+    /// long as it is looked at.
+    fn descend_in_memory(
+        &mut self,
+        table: &Cachetable,
+        edge: &Arc<Edge>,
+        hash: u64,
+    ) -> Result<Nodes> {
+        if self.look_into_buffer(table, edge, hash)? == Way::Ends {
+            return Ok(Nodes::AllInMemory);
+        }
+        let child = edge.child.peek();
+        let Some(child) = &*child else { return Ok(Nodes::SomeToBeRead) };
+        child.heat.warm();
+        match &child.node {
+            Node::Leaf(run) => self.look_into_leaf(table, run, hash)?,
+            Node::Internal(node) => {
+                return self.descend_in_memory(table, node.edge(node.index_of(self.key)), hash);
+            }
+        }
+        Ok(Nodes::AllInMemory)
+    }
+
+    /// The same where a node may have to be read.
+    fn descend_reading(&mut self, table: &Cachetable, tree: &CatalogTree, hash: u64) -> Result<()> {
         let mut edge = tree.top.clone();
         // Held until its child is in memory, so that it is not evicted in between: read again, it
         // would find its children's later images.
         let mut _parent = None;
         loop {
-            for run in edge.buffer().iter().rev() {
-                if self.look_into_run(table, run, hash, &mut work)? == Way::Ends {
-                    work.charge(table, &edge);
-                    return Ok(());
-                }
+            if self.look_into_buffer(table, &edge, hash)? == Way::Ends {
+                return Ok(());
             }
-            work.charge(table, &edge);
             let resident = table.node(&edge.child)?;
             edge = match &resident.node {
-                Node::Leaf(run) => {
-                    self.look_into_run(table, run, hash, &mut work)?;
-                    work.charge_leaf(table);
-                    return Ok(());
-                }
+                Node::Leaf(run) => return self.look_into_leaf(table, run, hash),
                 Node::Internal(node) => node.edge(node.index_of(self.key)).clone(),
             };
             _parent = Some(resident);
         }
+    }
+
+    fn look_into_buffer(&mut self, table: &Cachetable, edge: &Edge, hash: u64) -> Result<Way> {
+        let mut work = ReadWork::new(hash);
+        let mut way = Way::GoesOn;
+        for run in edge.buffer().iter().rev() {
+            way = self.look_into_run(table, run, hash, &mut work)?;
+            if way == Way::Ends {
+                break;
+            }
+        }
+        work.charge(table, edge);
+        Ok(way)
+    }
+
+    fn look_into_leaf(&mut self, table: &Cachetable, run: &Run, hash: u64) -> Result<()> {
+        let mut work = ReadWork::new(hash);
+        self.look_into_run(table, run, hash, &mut work)?;
+        work.charge_leaf(table);
+        Ok(())
     }
 
     fn look_into_run(

@@ -180,10 +180,11 @@ pub fn fold_current<'a, S: Stream>(
     rules: Rules<'_>,
 ) -> Folded<'a> {
     // Nearly always it was put once, and there is nothing to be decided.
-    match merge.only_version().filter(|only| matches!(only.op, Op::Put(_)) && covers.is_empty()) {
-        Some(only) => Folded::One(Some(only)),
-        None => fold(key, merge.versions(), covers, rules),
+    let only = merge.only_version().filter(|only| matches!(only.op, Op::Put(_)));
+    if only.is_some() && covers.is_empty() {
+        return Folded::One(only);
     }
+    fold(key, merge.versions(), covers, rules)
 }
 
 fn fold_said<'a>(
