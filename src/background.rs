@@ -1,7 +1,7 @@
 //! The background threads: flushers that loop over the engine's steps, a cleaner for idle times,
-//! one for checkpoints, two that wait for the file system so that writers need not, one that writes
-//! out what flushers would have to soon, and one that syncs the log for commits that asked for it
-//! within a time, and has the system write out that and what jobs have written.
+//! one for checkpoints, two that wait for the file system so that writers need not, the scribe, who
+//! writes out what flushers would have to soon, and one that syncs the log for commits that asked
+//! for it within a time, and has the system write out that and what jobs have written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 /// How long a thread with nothing to do waits to be woken.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// Who writes out what flushers would have to; they wake it themselves.
-const WRITER: &str = "sapwood-write";
+/// The scribe, who writes out what flushers would have to; they wake it themselves.
+const SCRIBE: &str = "sapwood-write";
 
 /// The running threads.
 pub(crate) struct Threads {
@@ -50,14 +50,14 @@ impl Threads {
             ("sapwood-ahead", 1, preparer(Engine::prepare_log)),
             ("sapwood-grow", 1, preparer(Engine::prepare_space)),
             ("sapwood-sync", 1, Arc::new(Syncer(engine.clone()))),
-            (WRITER, 1, preparer(Engine::prepare_room)),
+            (SCRIBE, 1, preparer(Engine::prepare_room)),
         ];
         let mut threads = Threads { crews: Vec::new() };
         for (name, count, work) in crews {
             match Crew::start(name, count, &work) {
                 Ok(crew) => {
-                    if name == WRITER {
-                        engine.table.set_writer(Some(crew.waker()));
+                    if name == SCRIBE {
+                        engine.table.set_scribe(Some(crew.waker()));
                     }
                     threads.crews.push(crew);
                 }
@@ -75,7 +75,7 @@ impl Threads {
     /// Tells the threads to stop, and returns when they have.
     pub(crate) fn stop(self, engine: &Engine) {
         engine.set_wakers(None);
-        engine.table.set_writer(None);
+        engine.table.set_scribe(None);
         for crew in self.crews {
             crew.stop();
         }

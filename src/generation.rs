@@ -229,10 +229,6 @@ impl Stream for MemtableStream<'_> {
         versions_at(self.cursor.clone())
     }
 
-    fn only_version(&self) -> Option<Version<'_>> {
-        self.cursor.only_version()
-    }
-
     fn advance(&mut self) -> Result<(), Infallible> {
         match self.direction {
             Direction::Forward => _ = self.cursor.next_key(),

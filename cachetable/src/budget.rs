@@ -36,14 +36,15 @@ impl Budget {
         self.total * 3 / 8
     }
 
-    /// Jobs write out what leaves have unwritten beyond this, a quarter. It will not die soon, and
+    /// What leaves have unwritten beyond this, a quarter, is written out. It will not die soon, and
     /// what cannot be evicted drives out what readers need: see note 15.
     pub fn unwritten_leaves(self) -> u64 {
         self.total / 4
     }
 
-    /// What the thread that writes ahead of jobs is in advance of them, a thirty-second: so much of
-    /// what is resident can be evicted when a job needs room, so that it need not write itself.
+    /// What the scribe is ahead of jobs, a thirty-second: so much of what is resident is pages that
+    /// can be evicted when a job needs room, so that it need not write itself. (Of the smallest
+    /// budget it is one segment, and a job will often be there before the scribe.)
     pub fn spare(self) -> u64 {
         self.total / 32
     }

@@ -11,7 +11,8 @@
 //!
 //! Readers hash nothing, lock nothing and wait for nobody while what they need is resident: edges
 //! hold handles, segments hold page slots. What is not resident is read, checked, and put into its
-//! slot; the clock then makes room for it. Only jobs write, and only jobs wait for space.
+//! slot; the clock then makes room for it. Only jobs and the scribe write, and only jobs wait for
+//! space.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,8 +89,8 @@ pub struct Cachetable {
     pages: Mutex<Clock>,
     directories: Mutex<Clock>,
     pub(crate) growing: Mutex<()>,
-    /// Whoever writes out what is due while jobs go on, if there is such a thread.
-    pub(crate) writer: Mutex<Option<Waker>>,
+    /// Who writes while jobs go on, if there is such a thread, see `room`.
+    pub(crate) scribe: Mutex<Option<Waker>>,
     pub(crate) untold: Mutex<Untold>,
     /// The bytes that were promised since somebody last saw to more.
     pub(crate) lately_promised: AtomicU64,
@@ -131,7 +132,7 @@ impl Cachetable {
             pages: Mutex::new(Rank::PageShard, Clock::default()),
             directories: Mutex::new(Rank::PageShard, Clock::default()),
             growing: Mutex::new(Rank::Claims, ()),
-            writer: Mutex::new(Rank::Storage, None),
+            scribe: Mutex::new(Rank::Storage, None),
             untold: Mutex::new(Rank::JobQueue, Untold::default()),
             lately_promised: AtomicU64::new(0),
             holes_are_real: AtomicBool::new(false),

@@ -7,7 +7,7 @@ use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::storage::MemoryStorage;
 use sapwood_cachetable::{Cachetable, Caching, Ownership};
-use sapwood_serialize::fold::{Floor, Horizon, Rules, fold_current};
+use sapwood_serialize::fold::{Floor, Horizon, Rules};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::{Msn, Op, Storage, Version};
 
@@ -118,7 +118,7 @@ impl MergeBench {
         let mut writer = SegmentWriter::new(&mut draft, &self.limits, pages, base, Space::Promised);
         while let Some(key) = merge.key() {
             let rules = Rules { horizon: &horizon, floor: Floor::Leaf, operator: None };
-            let folded = fold_current(key, &merge, &[], rules);
+            let folded = merge.fold(key, &[], rules);
             writer.push(key, &folded.versions()).expect("memory is never full");
             merge.advance().expect("everything is in memory");
         }

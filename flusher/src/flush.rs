@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use sapwood_cachetable::{Fault, StepPoint};
 use sapwood_serialize::Tombstones;
-use sapwood_serialize::fold::{Floor, fold_current};
+use sapwood_serialize::fold::Floor;
 use sapwood_serialize::node::{Edge, Internal, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 
@@ -210,7 +210,7 @@ impl Mover {
                     parts.push(Vec::new());
                 }
                 let covers = taken.covers.covers(key);
-                let folded = fold_current(key, &merge, covers, taken.rules(Floor::Buffer));
+                let folded = merge.fold(key, covers, taken.rules(Floor::Buffer));
                 writer.push(key, &folded.versions())?;
                 merge.advance()?;
             }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use sapwood_cachetable::{Fault, StepPoint};
 use sapwood_serialize::Msn;
-use sapwood_serialize::fold::{Floor, fold_current};
+use sapwood_serialize::fold::Floor;
 use sapwood_serialize::node::{Edge, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::{Content, Key};
@@ -138,7 +138,7 @@ impl Mover {
         let mut merge = group.merge(&self.table, &taken.bounds)?;
         while let Some(key) = merge.key() {
             let covers = taken.covers.covers(key);
-            let folded = fold_current(key, &merge, covers, taken.rules(Floor::Leaf));
+            let folded = merge.fold(key, covers, taken.rules(Floor::Leaf));
             writer.push(key, &folded.versions())?;
             merge.advance()?;
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use sapwood_cachetable::{Caching, Fault, Reserved, StepPoint};
 use sapwood_serialize::catalog_image::CatalogTree;
-use sapwood_serialize::fold::{Floor, Rules, fold_current};
+use sapwood_serialize::fold::{Floor, Rules};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream};
 use sapwood_serialize::node::{Edge, Internal, Node};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
@@ -272,7 +272,7 @@ impl Mover {
                 if !bounds.contains(key) {
                     break;
                 }
-                let folded = fold_current(key, &merge, tombstones.covers(key), rules);
+                let folded = merge.fold(key, tombstones.covers(key), rules);
                 writer.push(key, &folded.versions())?;
                 let Ok(()) = merge.advance();
             }

@@ -27,7 +27,6 @@
 use std::borrow::Cow;
 use std::ops::Deref;
 
-use crate::merge_iter::{Merge, Stream};
 use crate::{MergeError, Msn, Op, OpKind, Operator, Sight, Version};
 
 /// What a job may forget: taken after the job has fixed its inputs.
@@ -170,21 +169,6 @@ pub fn fold<'a>(
         return fold_said(key, versions.map(of_key), rules);
     }
     fold_said(key, interleave(versions, covers), rules)
-}
-
-/// The same for the `key` at which `merge` stands.
-pub fn fold_current<'a, S: Stream>(
-    key: &[u8],
-    merge: &'a Merge<S>,
-    covers: &[u64],
-    rules: Rules<'_>,
-) -> Folded<'a> {
-    // Nearly always it was put once, and there is nothing to be decided.
-    let only = merge.only_version().filter(|only| matches!(only.op, Op::Put(_)));
-    if only.is_some() && covers.is_empty() {
-        return Folded::One(only);
-    }
-    fold(key, merge.versions(), covers, rules)
 }
 
 fn fold_said<'a>(

@@ -12,8 +12,9 @@
 
 use std::cmp::Ordering;
 
-use crate::Version;
+use crate::fold::{Folded, Rules, fold};
 use crate::key_head::key_head;
+use crate::{Op, Version};
 
 /// Sorted messages: at most one entry a key, each with its versions newest first.
 pub trait Stream {
@@ -106,8 +107,18 @@ impl<S: Stream> Merge<S> {
         self.current().flat_map(Stream::versions)
     }
 
+    /// What [`fold`] leaves of the current key, which is `key`.
+    pub fn fold(&self, key: &[u8], covers: &[u64], rules: Rules<'_>) -> Folded<'_> {
+        // Nearly always it was put once, and there is nothing to be decided.
+        let put = self.only_version().filter(|only| matches!(only.op, Op::Put(_)));
+        if put.is_some() && covers.is_empty() {
+            return Folded::One(put);
+        }
+        fold(key, self.versions(), covers, rules)
+    }
+
     /// The version of the current key, if there is only one in all streams.
-    pub fn only_version(&self) -> Option<Version<'_>> {
+    fn only_version(&self) -> Option<Version<'_>> {
         let [single] = self.current[..] else { return None };
         self.streams.get(single)?.only_version()
     }
@@ -281,7 +292,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Op;
+    use crate::Msn;
+    use crate::fold::{Floor, Horizon};
 
     /// Keys in order, each with one version that has this number.
     struct Keys {
@@ -315,7 +327,75 @@ mod tests {
         (prop::sample::select(heads), tail).prop_map(|(head, tail)| [head, &tail].concat())
     }
 
+    /// What was said of a key, newest first.
+    type Said = Vec<(u64, Op<'static>)>;
+
+    struct Told {
+        keys: Vec<(Vec<u8>, Said)>,
+        at: usize,
+    }
+
+    impl Told {
+        /// Numbers from `base` on.
+        fn new(base: u64, keys: BTreeMap<Vec<u8>, Vec<Op<'static>>>) -> Told {
+            let numbered = |ops: Vec<Op<'static>>| {
+                let numbers = (base..base + ops.len() as u64).rev();
+                numbers.zip(ops).collect()
+            };
+            let keys = keys.into_iter().map(|(key, ops)| (key, numbered(ops))).collect();
+            Told { keys, at: 0 }
+        }
+    }
+
+    impl Stream for Told {
+        type Error = Infallible;
+
+        fn key(&self) -> Option<&[u8]> {
+            self.keys.get(self.at).map(|(key, _)| key.as_slice())
+        }
+
+        fn versions(&self) -> impl Iterator<Item = Version<'_>> {
+            let said = self.keys.get(self.at).into_iter().flat_map(|(_, said)| said);
+            said.map(|(msn, op)| Version { msn: *msn, op: *op })
+        }
+
+        fn advance(&mut self) -> Result<(), Infallible> {
+            self.at += 1;
+            Ok(())
+        }
+    }
+
+    fn said() -> impl Strategy<Value = Vec<Op<'static>>> {
+        let ops = vec![Op::Put(b"a"), Op::Put(b"b"), Op::Delete, Op::Merge(b"+")];
+        prop::collection::vec(prop::sample::select(ops), 1..4)
+    }
+
     proptest! {
+        /// The short way of a key that was put once decides as the long one.
+        #[test]
+        fn a_merge_folds_as_fold_does(
+            streams in prop::collection::vec(prop::collection::btree_map(key(), said(), 0..8), 0..4),
+            covers in prop::collection::btree_set(0u64..40, 0..2),
+            visible in 0u64..40,
+            registered in prop::collection::vec(0u64..40, 0..2),
+            in_leaf: bool,
+        ) {
+            let streams = streams.into_iter().rev().enumerate();
+            let streams: Vec<Told> = streams.map(|(age, keys)| Told::new(10 * age as u64, keys)).collect();
+            let newest_first = streams.into_iter().rev().collect();
+            let horizon = Horizon::new(Msn::from_raw(visible), registered.into_iter().map(Msn::from_raw));
+            let floor = if in_leaf { Floor::Leaf } else { Floor::Buffer };
+            let rules = Rules { horizon: &horizon, floor, operator: None };
+            let covers: Vec<u64> = covers.into_iter().rev().collect();
+            let mut merge = Merge::new(newest_first, Direction::Forward);
+            while let Some(key) = merge.key() {
+                let long = fold(key, merge.versions(), &covers, rules);
+                let short = merge.fold(key, &covers, rules);
+                prop_assert_eq!(&*short.versions(), &*long.versions());
+                let Ok(()) = merge.advance();
+            }
+        }
+
         #[test]
         fn all_keys_come_in_order_with_all_their_versions(
             streams in prop::collection::vec(prop::collection::btree_set(key(), 0..20), 0..6),

@@ -165,7 +165,7 @@ pub struct ResidentSegment {
 
 impl ResidentSegment {
     /// A part with all its pages. The charges last as long as the part: one for its memory, and
-    /// while it is unwritten one for the space it was promised.
+    /// while it is unwritten one for that, and one for the space it was promised.
     pub fn with_pages(meta: SegmentMeta, pages: Vec<Arc<Page>>, charges: Vec<Charge>) -> Self {
         debug_assert_eq!(meta.directory.pages(), pages.len());
         let slots = pages.into_iter().map(|page| PageSlot::new(Some(page))).collect();

@@ -20,10 +20,10 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{self, AtomicPtr};
 
+use sapwood_serialize::prefetch::prefetch;
 use sapwood_serialize::{Msn, Op, TreeId, Version, key_head};
 
 use super::arena::{Arena, WORD_BYTES};
-use sapwood_serialize::prefetch::prefetch;
 
 /// Where in the order of all messages something is: by tree, then key, then newest first.
 #[derive(Clone, Copy)]

@@ -30,10 +30,10 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use sapwood_serialize::TreeId;
+use sapwood_serialize::prefetch::prefetch;
 
 use super::arena::{Arena, WORD_BYTES};
 use super::entry::{Entry, Header, Position};
-use sapwood_serialize::prefetch::prefetch;
 
 /// The most slots of a guide: a search looks at four of them, in as many lines of memory.
 pub(super) const SLOTS: usize = 16;

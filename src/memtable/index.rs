@@ -208,13 +208,15 @@ impl Index {
 
     /// Ahead of somebody who goes along the list from the place of `position` on.
     pub(super) fn ahead_of(&self, position: &Position<'_>) -> Ahead<'_> {
-        let mut guide = self.root();
-        let mut path = vec![(guide, guide.find(position))];
-        while guide.level() > 0 {
-            guide = guide.child(guide.find(position));
-            path.push((guide, guide.find(position)));
+        let (mut guide, mut path) = (self.root(), Vec::new());
+        loop {
+            let at = guide.find(position);
+            path.push((guide, at));
+            if guide.level() == 0 {
+                return Ahead::new(path);
+            }
+            guide = guide.child(at);
         }
-        Ahead::new(path)
     }
 
     pub(super) fn totals(&self) -> &Totals {

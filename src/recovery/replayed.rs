@@ -21,6 +21,7 @@ use std::sync::Arc;
 use sapwood_cachetable::{Cachetable, Reserved};
 use sapwood_flusher::Generation;
 use sapwood_serialize::merge_iter::Stream;
+use sapwood_serialize::prefetch::prefetch;
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::{
     Charge, GenerationId, Msn, Op, Record, Records, Tombstones, TreeId, Version, common_prefix,
@@ -29,7 +30,6 @@ use sapwood_serialize::{
 
 use crate::commit::Messages;
 use crate::memtable::{Gathered, Ranges};
-use sapwood_serialize::prefetch::prefetch;
 
 /// So many rows ahead the processor is asked for what a stream comes to: the time that a fold takes
 /// for these is longer than a look into memory. Measured: without, a third of a spill waited for

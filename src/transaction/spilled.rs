@@ -17,7 +17,7 @@ use std::sync::Arc;
 use sapwood_cachetable::{Caching, Fault, ReadAhead, Reserved, RunCursor};
 use sapwood_flusher::SegmentWriter;
 use sapwood_serialize::catalog_image::{CatalogTree, PageOptions};
-use sapwood_serialize::fold::{Floor, Horizon, Rules, fold_current};
+use sapwood_serialize::fold::{Floor, Horizon, Rules};
 use sapwood_serialize::merge_iter::{Direction, Merge, Stream as _};
 use sapwood_serialize::run::{Bounds, Run};
 use sapwood_serialize::{Msn, Tombstones, TreeId, Version};
@@ -80,7 +80,7 @@ impl Spilled {
                 engine.mover.write_ahead(pages, interval.0, Caching::Keep, &mut |writer| {
                     let mut merge = Merge::new(vec![generation.messages(tree)], Direction::Forward);
                     while let Some(key) = merge.key() {
-                        let folded = fold_current(key, &merge, covers.covers(key), rules);
+                        let folded = merge.fold(key, covers.covers(key), rules);
                         writer.push(key, &folded.versions())?;
                         let Ok(()) = merge.advance();
                     }
@@ -186,7 +186,7 @@ fn merged(
             });
             let mut merge = Merge::new(cursors.collect::<Result<_, _>>()?, Direction::Forward);
             while let Some(key) = merge.key() {
-                let folded = fold_current(key, &merge, covers.covers(key), rules);
+                let folded = merge.fold(key, covers.covers(key), rules);
                 writer.push(key, &folded.versions())?;
                 merge.advance()?;
             }
