@@ -263,3 +263,30 @@ impl Search<'_> {
         Ok(Some(Slice::from(value)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sapwood_cachetable::storage::MemoryStorage;
+
+    use super::*;
+    use crate::{Background, Config, merge};
+
+    /// Where a node must be read, the read begins once more at the top.
+    #[test]
+    fn operands_above_a_node_that_must_be_read_count_once() {
+        let storage = Arc::new(MemoryStorage::new());
+        let open = || Config::on(storage.clone()).background(Background::Manual).open().unwrap();
+        for round in 1..=3i64 {
+            let db = open();
+            let tree = db.tree_with("t", |tree| tree.merge_operator(merge::AddI64)).unwrap();
+            let total = tree.get("total").unwrap();
+            let total = total.map_or(0, |total| i64::from_le_bytes((*total).try_into().unwrap()));
+            assert_eq!(total, round * (round - 1) / 2);
+            if round == 2 {
+                db.daemon().drain().unwrap();
+            }
+            tree.merge("total", round.to_le_bytes()).unwrap();
+            db.close().unwrap();
+        }
+    }
+}
