@@ -18,8 +18,8 @@ use crate::error::{Error, Kind, Result};
 pub enum Background {
     /// This many flusher threads (one for each 16 MiB of cache where that is less, at least one);
     /// besides them one thread each for idle work, checkpoints, syncs, log files, space, and for
-    /// writing out what the flushers would have to. An opening that has
-    /// something to recover starts as many to help with it, and ends them.
+    /// writing out what the flushers would have to. An opening that has something to recover starts
+    /// as many to help with it, and ends them.
     Threads(usize),
     /// Nobody: [`Database::maintain`](crate::Database::maintain) does it on the caller's thread,
     /// and a writer at the limit does what is needed to go on. The whole engine is then
