@@ -170,8 +170,8 @@ impl Search<'_> {
     }
 
     /// The way from `edge` down as long as all nodes are in memory: nobody's reference counts are
-    /// touched, which took a twentieth of a read's time (note 26). What is let go of meanwhile stays
-    /// for as long as it is looked at.
+    /// touched, which took a twentieth of a read's time (note 26). What is let go of meanwhile
+    /// stays for as long as it is looked at.
     fn descend_in_memory(
         &mut self,
         table: &Cachetable,
