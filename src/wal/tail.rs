@@ -110,3 +110,16 @@ impl Tail {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tails_are_told_from_other_files() {
+        assert!(is_tail("tail-0000000005"));
+        for name in ["tail-", "tail-5", "tail-000000005", "tail-00000000x5", "wal-0000000005"] {
+            assert!(!is_tail(name), "{name}");
+        }
+    }
+}

@@ -27,6 +27,7 @@ use sapwood_serialize::{
     WAL_HEADER_BYTES, WalHeader, begin_frame, finish_frame,
 };
 
+use super::blank::{Blank, PAGE, zeros};
 use super::company::Company;
 use super::file_name;
 use super::outgoing::Outgoing;
@@ -38,9 +39,6 @@ const READY_MAX: usize = 8;
 
 /// No more files than these are wanted where each is long: so much log is written in two seconds.
 const AHEAD_BYTES: u64 = 128 << 20;
-
-/// The system writes out so much at least: asking for a part of it would have it written twice.
-const PAGE: u64 = 4 << 10;
 
 /// One file of the log.
 struct LogFile {
@@ -65,6 +63,7 @@ struct Append {
     /// The durable position that the last frame told.
     told: Lsn,
     outgoing: Outgoing<Arc<LogFile>>,
+    blank: Blank,
 }
 
 impl Append {
@@ -178,7 +177,7 @@ impl Log {
         let database = table.database();
         let header = WalHeader { database, generation, epoch, base, durable: base, is_begun: true };
         let (written, allocated, seals, whole_bytes, told) = (0, 0, 0, 0, base);
-        let outgoing = Outgoing::default();
+        let (outgoing, blank) = (Outgoing::default(), Blank::default());
         let append = Append {
             active,
             header,
@@ -189,6 +188,7 @@ impl Log {
             whole_bytes,
             told,
             outgoing,
+            blank,
         };
         Log {
             table,
@@ -222,6 +222,7 @@ impl Log {
         append.written = (WAL_HEADER_BYTES + frame.len()) as u64;
         (append.active, append.header, append.allocated) = (next.file, header, next.allocated);
         append.told = durable;
+        append.blank = Blank::default();
         self.end.store(base.plus(append.written).to_raw(), Ordering::Release);
         Ok(())
     }
@@ -324,13 +325,33 @@ impl Log {
     /// Writes what is in the tail to the active file. All frames before the position that is
     /// returned are in files then.
     fn write_out(&self) -> Result<Lsn, Fault> {
+        self.empty_tail(&mut self.tail.lock())
+    }
+
+    /// The same before a sync, for which it readies the blocks that the next ones will need.
+    fn write_out_to_sync(&self) -> Result<Lsn, Fault> {
         let mut tail = self.tail.lock();
+        let end = self.empty_tail(&mut tail)?;
+        let (active, stretch) = {
+            let mut append = self.append.lock();
+            let unsynced = end.to_raw() - self.durable().min(end).to_raw();
+            let (written, allocated) = (append.written, append.allocated);
+            (append.active.clone(), append.blank.take(unsynced, written, allocated))
+        };
+        for (offset, zeros) in zeros(stretch) {
+            self.write(&active, zeros, offset)?;
+            self.bytes_written.add(zeros.len() as u64);
+        }
+        Ok(end)
+    }
+
+    fn empty_tail(&self, tail: &mut Tail) -> Result<Lsn, Fault> {
         let (active, base, written) = {
             let append = self.append.lock();
             debug_assert_eq!(append.header.base.plus(append.written), self.end());
             (append.active.clone(), append.header.base, append.written)
         };
-        self.empty(&mut tail, &active, written)?;
+        self.empty(tail, &active, written)?;
         Ok(base.plus(written))
     }
 
@@ -510,7 +531,7 @@ impl Log {
     /// Syncs the files of generations from `first` on; returns up to where they are durable.
     fn sync_files(&self, first: GenerationId) -> Result<Lsn, Fault> {
         let begun = self.table.now();
-        let end = self.write_out()?;
+        let end = self.write_out_to_sync()?;
         let unsynced = self.syncing.lock().unsynced.clone();
         let (files, older): (Vec<_>, Vec<_>) =
             unsynced.into_iter().partition(|file| file.generation >= first);
