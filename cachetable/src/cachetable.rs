@@ -312,6 +312,18 @@ impl Cachetable {
         false
     }
 
+    /// Lets go of directories and nodes that nobody has used since they came, while too much is
+    /// resident. A job builds many of them, and needs none again.
+    pub(crate) fn evict_unused_directories(&self) {
+        while self.meters.resident() > self.budget.resident() {
+            let Some(entry) = self.directories.lock().take_unused() else { return };
+            if !self.let_go(&entry) {
+                // It is not written yet, and waits once more.
+                return self.directories.lock().enter(entry);
+            }
+        }
+    }
+
     fn let_go(&self, entry: &Entry) -> bool {
         match entry {
             Entry::Page(..) => true,
