@@ -34,7 +34,7 @@ pub struct Stats {
     pub live_bytes: u64,
     /// What of it may take no space on disk: holes, and after an opening all that could be one.
     pub hollow_bytes: u64,
-    /// Bytes written to the log.
+    /// Bytes written to the log, the zeros among them that are written ahead of synced commits.
     pub wal_bytes: u64,
     /// Syncs of log files.
     pub wal_syncs: u64,
@@ -256,9 +256,10 @@ impl Database {
             let ledger = table.ledger();
             (ledger.file_bytes(), ledger.live_bytes(), ledger.hollow_bytes())
         };
+        let wal_bytes = engine.log.bytes_written.get() + engine.log.zeros_written.get();
         Stats {
             user_bytes: engine.counters.user_bytes.get(),
-            bytes_written: counters.bytes_written.get() + engine.log.bytes_written.get(),
+            bytes_written: counters.bytes_written.get() + wal_bytes,
             bytes_read: counters.bytes_read.get(),
             pages_read: counters.pages_read.get(),
             resident_bytes: table.meters().resident(),
@@ -267,7 +268,7 @@ impl Database {
             file_bytes,
             live_bytes,
             hollow_bytes,
-            wal_bytes: engine.log.bytes_written.get(),
+            wal_bytes,
             wal_syncs: engine.log.syncs.get(),
             checkpoints: counters.checkpoints.get(),
             movement: Movement::of(mover, counters.nodes_dirtied.get()),

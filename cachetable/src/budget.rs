@@ -30,6 +30,7 @@ impl Budget {
     }
 
     /// Up to here directories, filters and nodes are kept in preference to pages: three eighths.
+    /// (Those that nobody has used are not, where a job needs room.)
     /// (A row of 116 bytes takes some 2.4 of these, so that this is enough for sixteen times the
     /// budget; of those, a quarter would hold two thirds.)
     pub fn directories(self) -> u64 {

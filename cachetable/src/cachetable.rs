@@ -312,14 +312,16 @@ impl Cachetable {
         false
     }
 
-    /// Lets go of directories and nodes that nobody has used since they came, while too much is
-    /// resident. A job builds many of them, and needs none again.
+    /// Lets go of directories (with their pages) and nodes that nobody has used since they came,
+    /// while too much is resident. A job builds many of them, and needs none again soon. What is
+    /// not written yet, or pinned, waits once more; after a few such that is all for now.
     pub(crate) fn evict_unused_directories(&self) {
-        while self.meters.resident() > self.budget.resident() {
+        let mut refused = 0;
+        while refused < 32 && self.meters.resident() > self.budget.resident() {
             let Some(entry) = self.directories.lock().take_unused() else { return };
             if !self.let_go(&entry) {
-                // It is not written yet, and waits once more.
-                return self.directories.lock().enter(entry);
+                self.directories.lock().put_off(entry);
+                refused += 1;
             }
         }
     }

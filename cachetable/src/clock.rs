@@ -11,8 +11,8 @@
 //! the queues are touched only when something is fetched or evicted.
 //!
 //! There are two classes. Pages go first; directories, filters and nodes only when they take more
-//! than their share, since a page is of no use without them. But those that a job built and nobody
-//! has used go before pages when a job needs room: see note 28.
+//! than their share, since a page is of no use without them. But when a job needs room, those that
+//! nobody has used since they came go before pages: jobs build many. See note 28.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -130,6 +130,11 @@ impl Clock {
             }
         }
         None
+    }
+
+    /// Puts an entry that cannot be evicted yet behind those that came since.
+    pub fn put_off(&mut self, entry: Entry) {
+        self.small.push_back(entry);
     }
 
     /// Puts back an entry that could not be evicted.

@@ -527,6 +527,8 @@ impl Cachetable {
             part
         } else {
             part_read = self.part(&reference.segment)?;
+            // This is a use, too: see `evict_unused_directories`.
+            part_read.heat().warm();
             &part_read
         };
         let index = part.meta().directory.find(key);

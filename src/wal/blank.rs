@@ -7,7 +7,7 @@
 //!
 //! A file has its space before it is written, but for each block of it many a file system notes
 //! whether it ever was, and the first sync of a block waits for that note as well. On ext4 that
-//! takes twice as long (230 us for 115), and commits of 170 bytes meet it every 24th time. So the
+//! takes twice as long (244 us for 129), and commits of 170 bytes meet it every 24th time. So the
 //! first sync of a block writes zeros into those behind it: one note for all of them.
 //!
 //! Invariants:
@@ -19,8 +19,9 @@ use std::ops::Range;
 /// So many zeros are written at once. They cost one sync in 370 some 30 us.
 const STEP: u64 = 64 << 10;
 
-/// More than this between two syncs takes blocks faster than zeros would pay for.
-const NEAR: u64 = 16 << 10;
+/// Where more than this lies between two syncs, zeros would cost more than the half of what is
+/// written: a sync writes the block that it ends in, and those before.
+const NEAR: u64 = PAGE;
 
 /// The system's pages, and most file systems' blocks: so much is written out at least.
 pub(super) const PAGE: u64 = 4 << 10;

@@ -121,7 +121,9 @@ pub(crate) struct Log {
     synced: Condvar,
     end: AtomicU64,
     durable: AtomicU64,
+    /// Headers and frames.
     pub(crate) bytes_written: Counter,
+    pub(crate) zeros_written: Counter,
     pub(crate) syncs: Counter,
 }
 
@@ -201,6 +203,7 @@ impl Log {
             end: AtomicU64::new(base.to_raw()),
             durable: AtomicU64::new(base.to_raw()),
             bytes_written: Counter::default(),
+            zeros_written: Counter::default(),
             syncs: Counter::default(),
         }
     }
@@ -339,8 +342,12 @@ impl Log {
             (append.active.clone(), append.blank.take(unsynced, written, allocated))
         };
         for (offset, zeros) in zeros(stretch) {
-            self.write(&active, zeros, offset)?;
-            self.bytes_written.add(zeros.len() as u64);
+            match active.file.write_at(zeros, offset) {
+                // The sync can do without them.
+                Err(error) if is_full(&error) => break,
+                written => written.map_err(|error| self.failed("writing", &active.name, error))?,
+            }
+            self.zeros_written.add(zeros.len() as u64);
         }
         Ok(end)
     }
