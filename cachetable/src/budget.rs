@@ -29,10 +29,10 @@ impl Budget {
         usize::try_from(self.reserve() / FOOTPRINT).unwrap_or(usize::MAX).max(1)
     }
 
-    /// Up to here directories, filters and nodes are kept in preference to pages: three eighths.
-    /// (Those that nobody has used are not, where a job needs room.)
-    /// (A row of 116 bytes takes some 2.4 of these, so that this is enough for sixteen times the
-    /// budget; of those, a quarter would hold two thirds.)
+    /// Up to here directories, filters and nodes are kept in preference to pages: three eighths;
+    /// where a job needs room, only those that somebody has used since they came. (A row of 116
+    /// bytes takes some 2.4 of these, so that this is enough for sixteen times the budget; of
+    /// those, a quarter would hold two thirds.)
     pub fn directories(self) -> u64 {
         self.total * 3 / 8
     }

@@ -19,8 +19,8 @@ use std::ops::Range;
 /// So many zeros are written at once. They cost one sync in 370 some 30 us.
 const STEP: u64 = 64 << 10;
 
-/// Where more than this lies between two syncs, zeros would cost more than the half of what is
-/// written: a sync writes the block that it ends in, and those before.
+/// Where more than this lies between two syncs, zeros would have more than half as much again
+/// written: a sync writes all blocks that it touches.
 const NEAR: u64 = PAGE;
 
 /// The system's pages, and most file systems' blocks: so much is written out at least.
