@@ -39,9 +39,9 @@ impl Default for Limits {
             piece_bytes: 128 << 10,
             flush_piece_bytes: 256 << 10,
             runs: 8,
-            leaf_runs: 8,
-            runs_hard: 16,
-            leaf_due_percent: 75,
+            leaf_runs: 12,
+            runs_hard: 24,
+            leaf_due_percent: 100,
             holes_bytes: 4 << 20,
         }
     }

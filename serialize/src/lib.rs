@@ -8,6 +8,7 @@
 pub mod blob;
 pub mod block_table_image;
 mod bounds;
+pub mod brief_frame;
 pub mod catalog_image;
 mod cell;
 mod charge;
@@ -47,6 +48,7 @@ mod zeros;
 
 pub use blob::{BlobKind, blob_checksum, open_blob, seal_blob};
 pub use block_table_image::{NodePlace, decode_block_table, encode_block_table};
+pub use brief_frame::{BRIEF_HEADER_BYTES, finish_brief_frame};
 pub use charge::{Charge, Meter};
 pub use checksum::checksum;
 pub use compression::Compression;

@@ -16,13 +16,15 @@
 //! its first frame, a mark, tells. (Up to version 2 the header did, with its last fields: base lsn
 //! u64, durable lsn u64.) The LSN of a frame is the base of the file plus its offset, so a frame
 //! that was left behind by an earlier use of the space, or written elsewhere, is not taken for one
-//! of this log.
+//! of this log. Behind the first frame of a file some may be [brief](crate::brief_frame).
 //!
 //! Invariants:
 //! 1. frames start at multiples of 8 and lie back to back; behind the last are zeros or nothing;
 //! 2. a frame's lsn is that of its place, its epoch that of the file;
-//! 3. what a frame knows durable lies before it; a mark has no payload.
+//! 3. what a frame knows durable lies before it; a mark has no payload;
+//! 4. the first frame of a file, and of a tail, is not brief.
 
+use crate::brief_frame::{is_brief, read_brief_frame};
 use crate::checksum::checksum;
 use crate::codec::{COUNTER_END, COUNTER_RULE, Decoder, Encode};
 use crate::error::Corruption;
@@ -43,12 +45,12 @@ pub const ENDS_EARLY: &str = "it ends too early";
 /// The first bytes of a log file, behind the checksum.
 const WAL_MAGIC: u64 = u64::from_le_bytes(*b"sapw-wal");
 /// The version of the log's format. Since 2 the last frames may be in the log's tail, since 3 the
-/// first frame tells where in the log a file goes on.
-const WAL_VERSION: u32 = 3;
+/// first frame tells where in the log a file goes on, since 4 there are brief frames.
+const WAL_VERSION: u32 = 4;
 /// Seeds the header's checksum; the identity of the database is only learned from the header.
 const WAL_HEADER_SEED: u64 = WAL_MAGIC;
 /// What stands before everything that a checksum covers.
-const CHECKSUM_BYTES: usize = 8;
+pub(crate) const CHECKSUM_BYTES: usize = 8;
 /// The rest of a frame's header.
 const HEAD_BYTES: usize = FRAME_HEADER_BYTES - CHECKSUM_BYTES;
 /// The first bytes of a frame behind its checksum; its kind follows.
@@ -67,6 +69,8 @@ pub struct WalHeader {
     pub base: Lsn,
     /// What the header knows durable.
     pub durable: Lsn,
+    /// The number of the first message behind its first frame's head; brief frames count from it.
+    pub first_msn: Msn,
     /// Whether the log goes on in this file. If not, the position is zero.
     pub is_begun: bool,
 }
@@ -117,14 +121,15 @@ impl WalHeader {
             epoch: Epoch::from_raw(decoder.u64()?),
             base: Lsn::from_raw(decoder.u64()?),
             durable: Lsn::from_raw(decoder.u64()?),
+            first_msn: Msn::ZERO,
             is_begun,
         };
         let is_placed = (header.base, header.durable) != (Lsn::ZERO, Lsn::ZERO);
         if unused != 0 || (!is_begun && is_placed) {
             return Err(decoder.broken("unused bytes are not zero"));
         }
-        let base = if is_begun { None } else { header.base_by_mark(file) };
-        let header = base.map_or(header, |base| WalHeader { base, is_begun: true, ..header });
+        let begun = if is_begun { None } else { header.begun_by_mark(file) };
+        let header = begun.unwrap_or(header);
         let WalHeader { generation, epoch, base, durable, .. } = header;
         let counters = [generation.to_raw(), epoch.to_raw(), base.to_raw(), durable.to_raw()];
         if counters.into_iter().any(|counter| counter >= COUNTER_END) {
@@ -133,14 +138,14 @@ impl WalHeader {
         Ok(header)
     }
 
-    /// The position of the file's first byte by its first frame. What lies behind that is no help:
-    /// a value may be a log.
-    fn base_by_mark(&self, file: &[u8]) -> Option<Lsn> {
+    /// The header with what the file's first frame tells of its place in the log. What lies behind
+    /// that is no help: a value may be a log.
+    fn begun_by_mark(&self, file: &[u8]) -> Option<WalHeader> {
         let rest = file.get(WAL_HEADER_BYTES..)?;
         let (head, _) = read_head(rest.get(CHECKSUM_BYTES..)?)?;
         let base = Lsn::from_raw(head.lsn.to_raw().checked_sub(WAL_HEADER_BYTES as u64)?);
-        let header = WalHeader { base, ..*self };
-        read_frame(&header, rest, WAL_HEADER_BYTES).is_ok().then_some(base)
+        let header = WalHeader { base, first_msn: head.first_msn, is_begun: true, ..*self };
+        read_frame(&header, rest, WAL_HEADER_BYTES).is_ok().then_some(header)
     }
 }
 
@@ -179,7 +184,8 @@ pub struct FrameHead {
     pub lsn: Lsn,
     /// The opening that wrote it.
     pub epoch: Epoch,
-    /// Everything before this position was durable when the frame was written.
+    /// Everything before this position was durable when the frame was written; zero where it does
+    /// not tell.
     pub durable: Lsn,
     /// The number of the first message in it; the others count on.
     pub first_msn: Msn,
@@ -233,7 +239,7 @@ pub fn decode_frame<'a>(
     offset: usize,
 ) -> Result<Option<Frame<'a>>, Corruption> {
     let rest = file.get(offset..).unwrap_or_default();
-    match read_frame(header, rest, offset) {
+    match read_any_frame(header, rest, offset) {
         Ok(frame) => Ok(Some(frame)),
         Err(_) if is_zero(rest) => Ok(None),
         Err(rule) => Err(Corruption::new("log frame", offset as u64, rule)),
@@ -247,7 +253,7 @@ pub struct TailFrames<'a> {
     pub lsn: Lsn,
     /// Valid frames back to back.
     pub frames: &'a [u8],
-    /// What the last one knew durable.
+    /// What they knew durable.
     pub durable: Lsn,
 }
 
@@ -258,19 +264,22 @@ pub fn tail_frames(database: DatabaseId, epoch: Epoch, tail: &[u8]) -> Option<Ta
     let (first, _) = read_head(tail.get(CHECKSUM_BYTES..)?)?;
     let (generation, base) = (GenerationId::ZERO, first.lsn);
     // A file that begins where the first frame says that it belongs.
-    let header = WalHeader { database, generation, epoch, base, durable: base, is_begun: true };
+    let first_msn = first.first_msn;
+    let (durable, is_begun) = (base, true);
+    let header = WalHeader { database, generation, epoch, base, durable, first_msn, is_begun };
     let (mut end, mut durable) = (0, Lsn::ZERO);
     while let Some(rest) = tail.get(end..)
-        && let Ok(frame) = read_frame(&header, rest, end)
+        && let Ok(frame) = read_any_frame(&header, rest, end)
     {
-        (end, durable) = (frame.next, frame.head.durable);
+        (end, durable) = (frame.next, durable.max(frame.head.durable));
     }
     let frames = tail.get(..end).filter(|frames| !frames.is_empty())?;
     Some(TailFrames { lsn: base, frames, durable })
 }
 
-/// What any valid frame behind `offset` knew durable at most. Asked about a bad frame at `offset`:
-/// when the answer lies behind the bad place, the log did not end there but was damaged.
+/// What any valid frame behind `offset` knew durable at most; brief ones know nothing. Asked about
+/// a bad frame at `offset`: when the answer lies behind the bad place, the log did not end there
+/// but was damaged.
 pub fn later_knowledge(header: &WalHeader, file: &[u8], offset: usize) -> Option<Lsn> {
     let mut known = None;
     let mut place = offset.checked_add(1)?.checked_next_multiple_of(FRAME_ALIGNMENT)?;
@@ -286,7 +295,21 @@ pub fn later_knowledge(header: &WalHeader, file: &[u8], offset: usize) -> Option
 }
 
 /// Reads the frame at the start of `rest`, which is the file from `offset` on, or says which rule
-/// it breaks. What is cheap comes first: only what names its own place is worth a checksum.
+/// it breaks.
+fn read_any_frame<'a>(
+    header: &WalHeader,
+    rest: &'a [u8],
+    offset: usize,
+) -> Result<Frame<'a>, &'static str> {
+    if is_brief(rest) {
+        read_brief_frame(header, rest, offset)
+    } else {
+        read_frame(header, rest, offset)
+    }
+}
+
+/// The same for a frame that is not brief. What is cheap comes first: only what names its own place
+/// is worth a checksum.
 fn read_frame<'a>(
     header: &WalHeader,
     rest: &'a [u8],
@@ -301,25 +324,35 @@ fn read_frame<'a>(
     if head.epoch != header.epoch {
         return Err("it belongs to another epoch");
     }
-    let padded_bytes = payload_bytes.checked_next_multiple_of(FRAME_ALIGNMENT);
-    let covered_bytes = padded_bytes.and_then(|bytes| bytes.checked_add(HEAD_BYTES));
-    let covered = covered_bytes.and_then(|bytes| behind_sum.get(..bytes));
-    let covered = covered.ok_or(ENDS_EARLY)?;
+    let covered = covered(behind_sum, HEAD_BYTES, payload_bytes).ok_or(ENDS_EARLY)?;
     if checksum(header.database.seed(), covered) != u64::from_le_bytes(*sum) {
         return Err("its checksum differs");
     }
     if head.durable > head.lsn {
         return Err("it knows durable what lies behind it");
     }
-    let behind_head = covered.get(HEAD_BYTES..).unwrap_or_default();
-    let (payload, padding) = behind_head.split_at_checked(payload_bytes).unwrap_or_default();
-    if !is_zero(padding) {
-        return Err("unused bytes are not zero");
-    }
+    let payload = payload(covered, HEAD_BYTES, payload_bytes)?;
     if head.kind == FrameKind::Mark && !payload.is_empty() {
         return Err("a mark has a payload");
     }
     Ok(Frame { head, payload, next: offset + CHECKSUM_BYTES + covered.len() })
+}
+
+/// What a frame's checksum covers: the rest of its head, the payload and the padding.
+pub(crate) fn covered(behind_sum: &[u8], head_bytes: usize, payload_bytes: usize) -> Option<&[u8]> {
+    let padded_bytes = payload_bytes.checked_next_multiple_of(FRAME_ALIGNMENT)?;
+    behind_sum.get(..padded_bytes.checked_add(head_bytes)?)
+}
+
+/// The payload in what the checksum covers, behind which there is nothing but zeros.
+pub(crate) fn payload(
+    covered: &[u8],
+    head_bytes: usize,
+    bytes: usize,
+) -> Result<&[u8], &'static str> {
+    let behind_head = covered.get(head_bytes..).unwrap_or_default();
+    let (payload, padding) = behind_head.split_at_checked(bytes).unwrap_or_default();
+    if is_zero(padding) { Ok(payload) } else { Err("unused bytes are not zero") }
 }
 
 /// Reads what stands behind the checksum, and the length of the payload. `None` for anything that
@@ -355,8 +388,16 @@ mod tests {
         epoch: Epoch::from_raw(5),
         base: Lsn::from_raw(10_000),
         durable: Lsn::ZERO,
+        first_msn: Msn::from_raw(77),
         is_begun: true,
     };
+
+    impl WalHeader {
+        /// What is known of the file while only its header is there.
+        fn ahead(self) -> WalHeader {
+            WalHeader { base: Lsn::ZERO, first_msn: Msn::ZERO, is_begun: false, ..self }
+        }
+    }
 
     /// Appends a frame to a file; its durable position is its own.
     fn append(file: &mut Vec<u8>, kind: FrameKind, payload: &[u8]) {
@@ -427,7 +468,7 @@ mod tests {
     fn the_first_frame_tells_where_a_file_goes_on() {
         let file = file_of(&[b"one", b"two"]);
         assert_eq!(WalHeader::decode(&file), Ok(HEADER));
-        let ahead = WalHeader { base: Lsn::ZERO, is_begun: false, ..HEADER };
+        let ahead = HEADER.ahead();
         let cut = |bytes: usize| WalHeader::decode(file.get(..bytes).unwrap());
         assert_eq!(cut(WAL_HEADER_BYTES), Ok(ahead));
         assert_eq!(cut(WAL_HEADER_BYTES + FRAME_HEADER_BYTES - 1), Ok(ahead));
@@ -445,7 +486,8 @@ mod tests {
         [3, 5, 10_000, 9_000].into_iter().for_each(|field| fields.put_u64(field));
         let mut bytes = checksum(WAL_HEADER_SEED, &fields).to_le_bytes().to_vec();
         bytes.extend_from_slice(&fields);
-        let header = WalHeader { durable: Lsn::from_raw(9_000), ..HEADER };
+        let (durable, first_msn) = (Lsn::from_raw(9_000), Msn::ZERO);
+        let header = WalHeader { durable, first_msn, ..HEADER };
         assert_eq!(WalHeader::decode(&bytes), Ok(header));
     }
 
@@ -561,7 +603,7 @@ mod tests {
     #[test]
     fn headers_are_checked() {
         let bytes = HEADER.encode();
-        let ahead = WalHeader { base: Lsn::ZERO, is_begun: false, ..HEADER };
+        let ahead = HEADER.ahead();
         assert_eq!(WalHeader::decode(&bytes), Ok(ahead));
         for bit in 0..WAL_HEADER_BYTES * 8 {
             assert!(WalHeader::decode(&flipped(&bytes, bit)).is_err(), "bit {bit}");

@@ -11,9 +11,9 @@ use std::ops::Range;
 use sapwood_cachetable::{EncoderPool, Fault};
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
-    Corruption, Extent, Frame, FrameKind, GenerationId, Lsn, Record, Records, SegmentId, Storage,
-    StorageFile, TailFrames, WAL_HEADER_BYTES, WalHeader, decode_frame, decode_runs, is_zero,
-    later_knowledge, tail_frames,
+    Corruption, Extent, Frame, FrameKind, GenerationId, Lsn, Msn, Record, Records, SegmentId,
+    Storage, StorageFile, TailFrames, WAL_HEADER_BYTES, WalHeader, decode_frame, decode_runs,
+    is_zero, later_knowledge, tail_frames,
 };
 
 use super::sound::read_sound_ones;
@@ -468,8 +468,8 @@ impl<'a> Scan<'a> {
     /// The header of a file that goes on where the log has ended so far.
     fn supposed(&self, generation: GenerationId) -> WalHeader {
         let Superblock { database, epoch, .. } = *self.superblock;
-        let (base, durable) = (self.end, Lsn::ZERO);
-        WalHeader { database, generation, epoch, base, durable, is_begun: true }
+        let (base, durable, first_msn, is_begun) = (self.end, Lsn::ZERO, Msn::ZERO, true);
+        WalHeader { database, generation, epoch, base, durable, first_msn, is_begun }
     }
 
     /// Whether the file goes on where the log has ended so far.

@@ -143,8 +143,9 @@ mod tests {
 
     fn header() -> WalHeader {
         let (base, durable, is_begun) = (Lsn::ZERO, Lsn::ZERO, true);
-        let generation = GenerationId::from_raw(1);
-        WalHeader { database: DATABASE, generation, epoch: EPOCH, base, durable, is_begun }
+        let (generation, first_msn) = (GenerationId::from_raw(1), Msn::from_raw(1));
+        let (database, epoch) = (DATABASE, EPOCH);
+        WalHeader { database, generation, epoch, base, durable, first_msn, is_begun }
     }
 
     fn append(file: &mut Vec<u8>, kind: FrameKind, payload: &[u8]) {

@@ -24,7 +24,7 @@ use sapwood_cachetable::sync::{Condvar, Mutex, MutexGuard, Rank, Wakeup};
 use sapwood_cachetable::{Cachetable, Fault, StepPoint, is_full};
 use sapwood_serialize::{
     Epoch, FRAME_HEADER_BYTES, FrameHead, FrameKind, GenerationId, Lsn, Msn, StorageFile,
-    WAL_HEADER_BYTES, WalHeader, begin_frame, finish_frame,
+    WAL_HEADER_BYTES, WalHeader, begin_frame, finish_brief_frame, finish_frame,
 };
 
 use super::blank::{Blank, PAGE, zeros};
@@ -148,7 +148,7 @@ impl Log {
         let log = Log::on(table, start, active.clone(), VecDeque::new());
         let header = log.append.lock().header;
         let allocated = log.write_header(&active, &header)?;
-        log.begin(Ready { file: active.clone(), allocated }, header, start.next_msn)?;
+        log.begin(Ready { file: active.clone(), allocated }, header)?;
         // The superblock that follows says that the log goes on here, so it must.
         log.sync_file(&active)?;
         match log.prepare_next() {
@@ -175,9 +175,10 @@ impl Log {
     ) -> Log {
         let unsynced = VecDeque::from([active.clone()]);
         let syncing = Syncing { unsynced, is_running: false, company: Company::default() };
-        let LogStart { generation, epoch, base, tail_bytes, .. } = start;
+        let LogStart { generation, epoch, base, next_msn, tail_bytes } = start;
         let database = table.database();
-        let header = WalHeader { database, generation, epoch, base, durable: base, is_begun: true };
+        let (durable, first_msn, is_begun) = (base, next_msn, true);
+        let header = WalHeader { database, generation, epoch, base, durable, first_msn, is_begun };
         let (written, allocated, seals, whole_bytes, told) = (0, 0, 0, 0, base);
         let (outgoing, blank) = (Outgoing::default(), Blank::default());
         let append = Append {
@@ -210,10 +211,10 @@ impl Log {
 
     /// From now on frames go into this file, whose header it has already, behind a mark. At once: a
     /// sync beside it takes the end of the log from here.
-    fn begin(&self, next: Ready, header: WalHeader, next_msn: Msn) -> Result<(), Fault> {
-        let WalHeader { base, epoch, durable, .. } = header;
+    fn begin(&self, next: Ready, header: WalHeader) -> Result<(), Fault> {
+        let WalHeader { base, epoch, durable, first_msn, .. } = header;
         let lsn = base.plus(WAL_HEADER_BYTES as u64);
-        let mark = FrameHead { kind: FrameKind::Mark, lsn, epoch, durable, first_msn: next_msn };
+        let mark = FrameHead { kind: FrameKind::Mark, lsn, epoch, durable, first_msn };
         let mut frame = Vec::new();
         begin_frame(&mut frame);
         finish_frame(self.table.database(), &mark, &mut frame, 0);
@@ -294,22 +295,37 @@ impl Log {
         written.map_err(|error| self.failed("writing", &file.name, error))
     }
 
-    /// Puts a frame behind all others at `written` of the active file: into the tail, or into the
-    /// file.
-    fn place(&self, tail: &mut Tail, frame: &[u8]) -> Result<(), Fault> {
-        let (active, written) = {
+    /// Seals a frame and puts it behind all others, at `written` of the active file: into the tail,
+    /// or into the file. Returns its length.
+    ///
+    /// It is brief where it lies in the tail behind others and has nothing new to tell: so what is
+    /// durable is told again once in each tail at least.
+    fn place(
+        &self,
+        tail: &mut Tail,
+        head: &FrameHead,
+        frame: &mut Vec<u8>,
+    ) -> Result<usize, Fault> {
+        let (active, header, written, told) = {
             let append = self.append.lock();
-            (append.active.clone(), append.written)
+            (append.active.clone(), append.header, append.written, append.told)
         };
         tail.prepare(&**self.table.storage(), self.epoch, written);
         if !tail.has_room(frame.len()) {
             self.empty(tail, &active, written)?;
         }
-        if tail.take(frame) {
-            return Ok(());
+        let tells =
+            tail.waiting().is_empty() || head.durable > told || head.kind != FrameKind::Group;
+        let brief = if tells { None } else { finish_brief_frame(&header, head, frame, 0) };
+        if brief.is_none() {
+            finish_frame(self.table.database(), head, frame, 0);
         }
-        self.empty(tail, &active, written)?;
-        self.write(&active, frame, written)
+        let frame = &frame[brief.unwrap_or(0)..];
+        if !tail.take(frame) {
+            self.empty(tail, &active, written)?;
+            self.write(&active, frame, written)?;
+        }
+        Ok(frame.len())
     }
 
     /// Writes the frames of the tail to the active file, in which they end at `written`.
@@ -374,11 +390,10 @@ impl Log {
         let lsn = self.end();
         let durable = self.durable().min(lsn);
         let head = FrameHead { kind, lsn, epoch: self.epoch, durable, first_msn };
-        finish_frame(self.table.database(), &head, frame, 0);
-        self.place(&mut tail, frame)?;
-        self.bytes_written.add(frame.len() as u64);
+        let bytes = self.place(&mut tail, &head, frame)? as u64;
+        self.bytes_written.add(bytes);
         let mut append = self.append.lock();
-        append.written += frame.len() as u64;
+        append.written += bytes;
         append.told = durable;
         let end = append.header.base.plus(append.written);
         self.end.store(end.to_raw(), Ordering::Release);
@@ -404,10 +419,11 @@ impl Log {
             append.note_length(self.table.budget().memtable());
             (append.ready.front().cloned().expect("it was prepared"), append.header)
         };
-        let header = WalHeader { generation: next.file.generation, base, durable, ..before };
+        let generation = next.file.generation;
+        let header = WalHeader { generation, base, durable, first_msn: next_msn, ..before };
         self.syncing.lock().unsynced.push_back(next.file.clone());
         self.tail.lock().restart();
-        self.begin(next, header, next_msn)?;
+        self.begin(next, header)?;
         let mut append = self.append.lock();
         append.ready.pop_front();
         append.seals += 1;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use sapwood_serialize::checksum;
 use sapwood_serialize::superblock::SLOT_BYTES;
-use sapwood_serialize::{FRAME_HEADER_BYTES, WAL_HEADER_BYTES};
+use sapwood_serialize::{BRIEF_HEADER_BYTES, FRAME_HEADER_BYTES, WAL_HEADER_BYTES};
 
 use crate::anatomy::{Anatomy, Part};
 use crate::files::Files;
@@ -124,16 +124,38 @@ pub fn seal_superblock(bytes: &mut [u8]) {
 
 /// The checksums of a log file: its header's, and each frame's as far as its length says.
 pub fn seal_log(seed: u64, bytes: &mut [u8]) {
-    let Some((header, mut frames)) = bytes.split_at_mut_checked(WAL_HEADER_BYTES) else { return };
+    let Some((header, frames)) = bytes.split_at_mut_checked(WAL_HEADER_BYTES) else { return };
     seal_blob_bytes(LOG_SEED, header);
-    while frames.len() >= FRAME_HEADER_BYTES {
-        let length = frames[12..16].try_into().map(u32::from_le_bytes).unwrap();
-        let length = usize::try_from(length).unwrap().saturating_add(FRAME_HEADER_BYTES);
-        let length = length.checked_next_multiple_of(8).filter(|length| *length <= frames.len());
-        let is_zero = frames[..FRAME_HEADER_BYTES].iter().all(|byte| *byte == 0);
-        let Some(length) = length.filter(|_| !is_zero) else { return };
+    let Some(first_lsn) = number_at(frames, 16) else { return };
+    let epoch = number_at(header, 48).unwrap_or_default();
+    let (mut lsn, mut frames) = (first_lsn, frames);
+    while let Some(length) = frame_length(frames) {
         let (frame, behind) = frames.split_at_mut(length);
-        seal_blob_bytes(seed, frame);
-        frames = behind;
+        let place = [lsn.to_le_bytes(), epoch.to_le_bytes()].concat();
+        seal_blob_bytes(if is_brief(frame) { checksum(seed, &place) } else { seed }, frame);
+        (lsn, frames) = (lsn.wrapping_add(length as u64), behind);
     }
+}
+
+fn number_at(bytes: &[u8], offset: usize) -> Option<u64> {
+    bytes.get(offset..)?.first_chunk().map(|number| u64::from_le_bytes(*number))
+}
+
+fn is_brief(frame: &[u8]) -> bool {
+    frame[SUM_BYTES..].starts_with(b"sf")
+}
+
+/// How long the frame is that bytes begin with, by what it says itself.
+fn frame_length(bytes: &[u8]) -> Option<usize> {
+    let (sum, head) = (bytes.get(..SUM_BYTES)?, bytes.get(SUM_BYTES..BRIEF_HEADER_BYTES)?);
+    if [sum, head].iter().all(|part| part.iter().all(|byte| *byte == 0)) {
+        return None;
+    }
+    let length = if is_brief(bytes) {
+        BRIEF_HEADER_BYTES + usize::from(u16::from_le_bytes([head[2], head[3]]))
+    } else {
+        let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+        usize::try_from(length).ok()?.checked_add(FRAME_HEADER_BYTES)?
+    };
+    length.checked_next_multiple_of(8).filter(|length| *length <= bytes.len())
 }
