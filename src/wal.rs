@@ -10,6 +10,7 @@
 //! A file is there only when the header of the one before is durable. So a file that is missing, or
 //! whose header cannot be read, while there is a later one, was lost by the disk.
 
+mod append;
 mod blank;
 mod company;
 mod outgoing;

@@ -236,6 +236,19 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_inside_the_value_of_one_is_not_believed() {
+        let mut file = file();
+        let known = HEADER.base.plus(BEHIND as u64);
+        let place = file.len() + BRIEF_HEADER_BYTES;
+        let mut inner = Vec::new();
+        begin_frame(&mut inner);
+        finish_frame(DATABASE, &head(FrameKind::Group, place, FIRST_MSN), &mut inner, 0);
+        brief(&mut file, &inner);
+        assert!(decode_frame(&HEADER, &file, place).is_ok(), "it would be one");
+        assert_eq!(later_knowledge(&HEADER, &flipped(&file, ONE * 8), ONE), Some(known));
+    }
+
+    #[test]
     fn a_tail_goes_on_with_them() {
         let mut file = file();
         let from = file.len();

@@ -8,8 +8,9 @@
 //! 1. decompression gives exactly the announced length or a [`Corruption`];
 //! 2. nothing is allocated for a length that the stored bytes cannot expand to.
 
-use std::borrow::Cow;
+use std::fmt;
 
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Corruption;
@@ -38,21 +39,6 @@ impl Compression {
             0 => Some(Compression::None),
             1 => Some(Compression::Lz4),
             _ => None,
-        }
-    }
-
-    /// Compresses `raw`, unless that would save less than an eighth; says what it did.
-    pub fn compress(self, raw: &[u8]) -> (Compression, Cow<'_, [u8]>) {
-        match self {
-            Compression::None => (Compression::None, Cow::Borrowed(raw)),
-            Compression::Lz4 => {
-                let stored = lz4_flex::block::compress(raw);
-                if stored.len() <= raw.len() - raw.len() / 8 && stored.len() < raw.len() {
-                    (Compression::Lz4, Cow::Owned(stored))
-                } else {
-                    (Compression::None, Cow::Borrowed(raw))
-                }
-            }
         }
     }
 
@@ -85,6 +71,48 @@ impl Compression {
     }
 }
 
+/// Compresses one payload after the other, with the same memory.
+#[derive(Default)]
+pub struct Compressor {
+    table: CompressTable,
+    /// Holds what was compressed last.
+    stored: Vec<u8>,
+}
+
+impl Compressor {
+    /// Compresses `raw` as `wanted`, unless that would save less than an eighth; says what it did.
+    pub fn compress<'a>(
+        &'a mut self,
+        wanted: Compression,
+        raw: &'a [u8],
+    ) -> (Compression, &'a [u8]) {
+        let saves = |length: usize| length <= raw.len() - raw.len() / 8 && length < raw.len();
+        match wanted {
+            Compression::Lz4 => match self.lz4(raw) {
+                stored if saves(stored.len()) => (Compression::Lz4, stored),
+                _ => (Compression::None, raw),
+            },
+            Compression::None => (Compression::None, raw),
+        }
+    }
+
+    fn lz4(&mut self, raw: &[u8]) -> &[u8] {
+        let most = get_maximum_output_size(raw.len());
+        if self.stored.len() < most {
+            self.stored.resize(most, 0);
+        }
+        let length = compress_into_with_table(raw, &mut self.stored, &mut self.table);
+        let length = length.expect("there is room for what cannot be compressed");
+        self.stored.get(..length).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor").field("room", &self.stored.len()).finish_non_exhaustive()
+    }
+}
+
 fn broken(rule: &'static str) -> Corruption {
     Corruption::new("compressed block", 0, rule)
 }
@@ -94,6 +122,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn compress(wanted: Compression, raw: &[u8]) -> (Compression, Vec<u8>) {
+        let mut compressor = Compressor::default();
+        let (compression, stored) = compressor.compress(wanted, raw);
+        (compression, stored.to_vec())
+    }
 
     fn decompress(
         compression: Compression,
@@ -107,17 +141,28 @@ mod tests {
     #[test]
     fn what_does_not_shrink_stays_raw() {
         let raw: Vec<u8> = (0..=255).collect();
-        assert_eq!(Compression::Lz4.compress(&raw), (Compression::None, Cow::Borrowed(&raw[..])));
-        assert_eq!(Compression::Lz4.compress(&[]), (Compression::None, Cow::Borrowed(&[][..])));
+        assert_eq!(compress(Compression::Lz4, &raw), (Compression::None, raw));
+        assert_eq!(compress(Compression::Lz4, &[]), (Compression::None, Vec::new()));
     }
 
     #[test]
     fn what_shrinks_is_compressed() {
         let raw = vec![7; 10_000];
-        let (compression, stored) = Compression::Lz4.compress(&raw);
+        let (compression, stored) = compress(Compression::Lz4, &raw);
         assert_eq!(compression, Compression::Lz4);
         assert!(stored.len() < 100);
         assert_eq!(decompress(compression, &stored, raw.len()), Ok(raw));
+    }
+
+    #[test]
+    fn one_compressor_serves_payloads_of_any_size() {
+        let mut compressor = Compressor::default();
+        for length in [100, 8_000, 200_000, 0, 5, 300_000, 8_000] {
+            let raw: Vec<u8> = (0..length).map(|at: u32| (at / 7) as u8 & 15).collect();
+            let (compression, stored) = compressor.compress(Compression::Lz4, &raw);
+            assert_eq!(compression == Compression::Lz4, length > 5, "{length}");
+            assert_eq!(decompress(compression, stored, raw.len()), Ok(raw));
+        }
     }
 
     #[test]
@@ -129,7 +174,7 @@ mod tests {
     #[test]
     fn a_wrong_length_is_refused() {
         let raw = vec![7; 1_000];
-        let (compression, stored) = Compression::Lz4.compress(&raw);
+        let (compression, stored) = compress(Compression::Lz4, &raw);
         assert!(decompress(compression, &stored, 999).is_err());
         assert!(decompress(compression, &stored, 1_001).is_err());
         assert!(decompress(Compression::None, &raw, 999).is_err());
@@ -149,7 +194,7 @@ mod tests {
             raw in prop::collection::vec(0u8..4, 0..3_000),
             preferred in prop::sample::select(vec![Compression::None, Compression::Lz4]),
         ) {
-            let (compression, stored) = preferred.compress(&raw);
+            let (compression, stored) = compress(preferred, &raw);
             prop_assert_eq!(decompress(compression, &stored, raw.len()), Ok(raw));
         }
 
@@ -167,8 +212,7 @@ mod tests {
             place in any::<prop::sample::Index>(),
             byte in any::<u8>(),
         ) {
-            let (compression, stored) = Compression::Lz4.compress(&raw);
-            let mut stored = stored.into_owned();
+            let (compression, mut stored) = compress(Compression::Lz4, &raw);
             *place.get_mut(&mut stored) = byte;
             let _ = decompress(compression, &stored, raw.len());
         }

@@ -238,11 +238,25 @@ fn encode_segment_ref(out: &mut Vec<u8>, part: &SegmentRef) {
 pub struct SegmentPool(BTreeMap<SegmentId, Arc<Segment>>);
 
 impl SegmentPool {
-    fn take(&mut self, facts: SegmentFacts, place: SegmentPlace) -> Option<Arc<Segment>> {
-        let id = facts.id;
-        let known =
-            self.0.entry(id).or_insert_with(|| Arc::new(Segment::written(facts, place))).clone();
-        (known.place() == Some(place)).then_some(known)
+    /// The segment of this description, which has to be that of its other references.
+    fn take(
+        &mut self,
+        facts: SegmentFacts,
+        place: SegmentPlace,
+    ) -> Result<Arc<Segment>, &'static str> {
+        let Some(known) = self.0.get(&facts.id) else {
+            let id = facts.id;
+            let new = Arc::new(Segment::written(facts, place));
+            self.0.insert(id, new.clone());
+            return Ok(new);
+        };
+        if known.place() != Some(place) {
+            return Err("one segment lies in two places");
+        }
+        if *known.facts() != facts {
+            return Err("one segment is described in two ways");
+        }
+        Ok(known.clone())
     }
 }
 
@@ -271,8 +285,7 @@ fn decode_segment_ref(
     let (lower, upper) = (clip(CLIPPED_BELOW)?, clip(CLIPPED_ABOVE)?);
     let (rows_referred, bytes_referred) = (decoder.varint()?, decoder.varint()?);
     let facts = SegmentFacts { id, first, last, rows, bytes, content };
-    let segment = pool.take(facts, place);
-    let segment = segment.ok_or_else(|| decoder.broken("one segment lies in two places"))?;
+    let segment = pool.take(facts, place).map_err(|rule| decoder.broken(rule))?;
     Ok(SegmentRef { segment, base, lower, upper, bytes: bytes_referred, rows: rows_referred })
 }
 

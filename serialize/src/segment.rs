@@ -43,7 +43,7 @@ pub enum Content {
 }
 
 /// The fixed facts of a segment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentFacts {
     /// Its name, never reused.
     pub id: SegmentId,

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use crate::checksum::checksum;
 use crate::codec::{Decoder, Encode};
-use crate::compression::Compression;
+use crate::compression::{Compression, Compressor};
 use crate::error::Corruption;
 use crate::filter::Filter;
 use crate::ids::{DatabaseId, Extent, SegmentId};
@@ -109,11 +109,13 @@ pub fn encode_segment(
     pages: &[Arc<Page>],
     compression: Compression,
 ) -> EncodedSegment {
-    let mut bytes = Vec::with_capacity(expected_bytes(meta));
+    let mut bytes = Vec::with_capacity(expected_bytes(meta, compression));
+    let mut compressor = Compressor::default();
     let places = pages.iter().enumerate().map(|(index, page)| {
         let summary = PageSummary { rows: to_u32(page.rows()), raw_bytes: to_u32(page.bytes()) };
         assert_eq!(meta.directory.summary(index), summary);
-        append_page(identity, to_u32(index), page, compression, &mut bytes)
+        let payload = compressor.compress(compression, page.cells());
+        append_page(identity, to_u32(index), page, payload, &mut bytes)
     });
     let places = places.collect();
     let directory = meta.directory.with_places(places);
@@ -182,21 +184,24 @@ pub fn decode_page(
     Page::decode(rows, cells_bytes, |cells| compression.decompress_into(payload, cells))
 }
 
-/// Room for pages at about half their size, and for the meta block.
-fn expected_bytes(meta: &SegmentMeta) -> usize {
+/// Room for pages, at five eighths of their size where they are compressed, and for the meta block.
+fn expected_bytes(meta: &SegmentMeta, compression: Compression) -> usize {
     let raw_bytes = usize::try_from(meta.directory.raw_bytes()).expect(SMALL);
-    raw_bytes / 2 + meta.directory.bytes() + meta.filter.bytes() + 4096
+    let stored_bytes = match compression {
+        Compression::None => raw_bytes,
+        Compression::Lz4 => raw_bytes / 8 * 5,
+    };
+    stored_bytes + meta.directory.bytes() + meta.filter.bytes() + 4096
 }
 
 fn append_page(
     identity: SegmentIdentity,
     index: u32,
     page: &Page,
-    compression: Compression,
+    (compression, payload): (Compression, &[u8]),
     out: &mut Vec<u8>,
 ) -> PagePlace {
     let start = out.len();
-    let (compression, payload) = compression.compress(page.cells());
     out.put_u32(PAGE_MAGIC);
     out.put_u8(SEGMENT_VERSION);
     out.put_u8(compression.to_raw());
@@ -205,7 +210,7 @@ fn append_page(
     out.put_u32(to_u32(page.bytes()));
     out.put_u64(identity.segment.to_raw());
     debug_assert_eq!(out.len() - start, PAGE_HEADER_BYTES);
-    out.extend_from_slice(&payload);
+    out.extend_from_slice(payload);
     let stored = seal(out, start, identity.page_seed(index));
     PagePlace { offset: to_u32(start), stored_bytes: stored.bytes, checksum: stored.checksum }
 }

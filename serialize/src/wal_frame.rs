@@ -24,7 +24,7 @@
 //! 3. what a frame knows durable lies before it; a mark has no payload;
 //! 4. the first frame of a file, and of a tail, is not brief.
 
-use crate::brief_frame::{is_brief, read_brief_frame};
+use crate::brief_frame::{BRIEF_HEADER_BYTES, is_brief, read_brief_frame};
 use crate::checksum::checksum;
 use crate::codec::{COUNTER_END, COUNTER_RULE, Decoder, Encode};
 use crate::error::Corruption;
@@ -280,15 +280,19 @@ pub fn tail_frames(database: DatabaseId, epoch: Epoch, tail: &[u8]) -> Option<Ta
 /// What any valid frame behind `offset` knew durable at most; brief ones know nothing. Asked about
 /// a bad frame at `offset`: when the answer lies behind the bad place, the log did not end there
 /// but was damaged.
+///
+/// A brief frame is only looked for where a frame has ended: it does not name its place, so a value
+/// full of what may be one would have to be checked at every step.
 pub fn later_knowledge(header: &WalHeader, file: &[u8], offset: usize) -> Option<Lsn> {
-    let mut known = None;
+    let (mut known, mut is_next) = (None, false);
     let mut place = offset.checked_add(1)?.checked_next_multiple_of(FRAME_ALIGNMENT)?;
-    while let Some(rest) = file.get(place..).filter(|rest| rest.len() >= FRAME_HEADER_BYTES) {
-        if let Ok(frame) = read_frame(header, rest, place) {
+    while let Some(rest) = file.get(place..).filter(|rest| rest.len() >= BRIEF_HEADER_BYTES) {
+        let read = if is_next { read_any_frame } else { read_frame };
+        if let Ok(frame) = read(header, rest, place) {
             known = known.max(Some(frame.head.durable));
-            place = frame.next;
+            (place, is_next) = (frame.next, true);
         } else {
-            place += FRAME_ALIGNMENT;
+            (place, is_next) = (place + FRAME_ALIGNMENT, false);
         }
     }
     known

@@ -132,7 +132,8 @@ impl Window {
 mod tests {
     use sapwood_cachetable::storage::MemoryStorage;
     use sapwood_serialize::{
-        DatabaseId, Epoch, FrameHead, FrameKind, Lsn, Msn, begin_frame, finish_frame,
+        DatabaseId, Epoch, FrameHead, FrameKind, Lsn, Msn, begin_frame, finish_brief_frame,
+        finish_frame,
     };
 
     use super::*;
@@ -164,6 +165,17 @@ mod tests {
         (0..).zip(lengths).map(payload).collect()
     }
 
+    fn append_brief(file: &mut Vec<u8>, payload: &[u8]) {
+        let start = file.len();
+        let (lsn, first_msn) = (Lsn::from_raw(start as u64), Msn::from_raw(1));
+        let (kind, durable) = (FrameKind::Group, Lsn::ZERO);
+        let head = FrameHead { kind, lsn, epoch: EPOCH, durable, first_msn };
+        begin_frame(file);
+        file.extend_from_slice(payload);
+        let begin = finish_brief_frame(&header(), &head, file, start).unwrap();
+        file.drain(start..begin);
+    }
+
     fn whole() -> Vec<u8> {
         let mut file = header().encode();
         append(&mut file, FrameKind::Mark, &[]);
@@ -190,6 +202,20 @@ mod tests {
         assert_eq!(end_of(&longer), Some(whole.len()));
         longer.truncate(whole.len() + 5);
         assert_eq!(end_of(&longer), Some(whole.len()));
+    }
+
+    /// Windows end in every part of a brief frame's head and payload.
+    #[test]
+    fn a_file_of_brief_frames_is_sound_wherever_a_window_ends() {
+        for shift in (0..64).step_by(8) {
+            let mut file = header().encode();
+            append(&mut file, FrameKind::Mark, &[]);
+            append_brief(&mut file, &vec![1; shift]);
+            while file.len() < 2 * PART_BYTES + 100 {
+                append_brief(&mut file, &[2; 40]);
+            }
+            assert_eq!(end_of(&file), Some(file.len()), "{shift}");
+        }
     }
 
     /// It was taken for one with zeros in the middle, and read whole.

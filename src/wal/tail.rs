@@ -7,7 +7,7 @@
 //!
 //! A call of the system for each commit is a quarter of all that a small one costs. So frames are
 //! copied into a mapped file, which the system keeps, and go to the log's file many at a time: when
-//! the tail is full, before a sync, and before a seal. A frame says where in the log it belongs:
+//! the tail is full, before a sync, and before a seal. The first says where in the log they belong:
 //! recovery goes on with the tail where a file's own frames end.
 //!
 //! Invariants:

@@ -310,24 +310,22 @@ fn begun() -> (Arc<Cachetable>, Log) {
 }
 
 fn begun_on(storage: Arc<dyn Storage>) -> (Arc<Cachetable>, Log) {
-    begun_after(storage, || {})
+    begun_after(storage, TAIL_BYTES, || {})
 }
 
-/// A log that is begun after `harm`.
-fn begun_after(storage: Arc<dyn Storage>, harm: impl FnOnce()) -> (Arc<Cachetable>, Log) {
+/// A log with such a tail that is begun after `harm`.
+fn begun_after(
+    storage: Arc<dyn Storage>,
+    tail_bytes: u64,
+    harm: impl FnOnce(),
+) -> (Arc<Cachetable>, Log) {
     let block_file = BlockFile::create(&*storage).unwrap();
     let opened = block_file.tables(Vec::new()).unwrap();
     let (file, database) = (block_file.file, block_file.superblock.database);
     let table = Cachetable::new(storage, file, database, Budget { total: 1 << 26 }, None, opened);
     let table = Arc::new(table);
     let (generation, base) = (GenerationId::from_raw(1), Lsn::from_raw(800));
-    let start = LogStart {
-        generation,
-        epoch: EPOCH,
-        base,
-        next_msn: Msn::from_raw(1),
-        tail_bytes: TAIL_BYTES,
-    };
+    let start = LogStart { generation, epoch: EPOCH, base, next_msn: Msn::from_raw(1), tail_bytes };
     harm();
     let log = Log::create(table.clone(), start).unwrap();
     (table, log)
@@ -338,11 +336,15 @@ fn append(log: &Log, kind: FrameKind) -> Lsn {
 }
 
 fn append_with(log: &Log, kind: FrameKind, payload: &[u8]) -> Lsn {
+    append_numbered(log, kind, Msn::from_raw(1), payload)
+}
+
+fn append_numbered(log: &Log, kind: FrameKind, first_msn: Msn, payload: &[u8]) -> Lsn {
     let mut bytes = Vec::new();
     begin_frame(&mut bytes);
     bytes.extend_from_slice(payload);
     log.make_room(bytes.len() as u64 + 8).unwrap();
-    log.append(kind, Msn::from_raw(1), &mut bytes).unwrap()
+    log.append(kind, first_msn, &mut bytes).unwrap()
 }
 
 #[test]
@@ -426,7 +428,7 @@ fn a_log_begins_without_a_file_ahead_on_a_full_disk() {
     let disk = SimDisk::new(1);
     let (_, log) = {
         let disk = disk.clone();
-        begun_after(Arc::new(disk.clone()), move || disk.limit(4096))
+        begun_after(Arc::new(disk.clone()), TAIL_BYTES, move || disk.limit(4096))
     };
     assert!(!log.has_next());
     let end = append(&log, FrameKind::Group);

@@ -27,78 +27,12 @@ use sapwood_serialize::{
     WAL_HEADER_BYTES, WalHeader, begin_frame, finish_brief_frame, finish_frame,
 };
 
+use super::append::{Append, LogFile, Ready};
 use super::blank::{Blank, PAGE, zeros};
 use super::company::Company;
 use super::file_name;
 use super::outgoing::Outgoing;
 use super::tail::{TAIL_BYTES_MAX, Tail, is_tail, tail_name};
-
-/// No more files are made ahead. A sync may take seconds beside that of a checkpoint, and a
-/// memtable may be full in a tenth of one.
-const READY_MAX: usize = 8;
-
-/// No more files than these are wanted where each is long: so much log is written in two seconds.
-const AHEAD_BYTES: u64 = 128 << 20;
-
-/// One file of the log.
-struct LogFile {
-    generation: GenerationId,
-    name: String,
-    file: Arc<dyn StorageFile>,
-}
-
-/// Where the next frame goes. Only the leader changes it, save for the files that are made ahead.
-struct Append {
-    active: Arc<LogFile>,
-    header: WalHeader,
-    /// Where the next frame goes; the last ones may still be in the tail.
-    written: u64,
-    allocated: u64,
-    /// Files that were made ahead, oldest first.
-    ready: VecDeque<Ready>,
-    /// Files that were sealed.
-    seals: usize,
-    /// How long one becomes that takes a whole memtable, from the last ones.
-    whole_bytes: u64,
-    /// The durable position that the last frame told.
-    told: Lsn,
-    outgoing: Outgoing<Arc<LogFile>>,
-    blank: Blank,
-}
-
-impl Append {
-    /// The newest file.
-    fn newest(&self) -> &LogFile {
-        self.ready.back().map_or(&self.active, |ready| &ready.file)
-    }
-
-    /// Learns from the length of a file that is sealed. One that a checkpoint has sealed early says
-    /// little of how long the next ones become; what is longer than two of `memtable` bytes has
-    /// come of one large commit.
-    fn note_length(&mut self, memtable: u64) {
-        let length = self.written.min(2 * memtable);
-        self.whole_bytes = length.max(self.whole_bytes - self.whole_bytes / 64);
-    }
-
-    /// The space that a file is given when it is made ahead: a little more than it will need, since
-    /// no two memtables take quite the same.
-    fn ample_bytes(&self) -> u64 {
-        (self.whole_bytes + self.whole_bytes / 16).min(AHEAD_BYTES / 2)
-    }
-
-    /// How many files are to be ready: one, and one more after each seal.
-    fn ready_wanted(&self) -> usize {
-        let most = usize::try_from(AHEAD_BYTES / self.whole_bytes.max(1)).unwrap_or(READY_MAX);
-        (1 + self.seals).min(most.clamp(2, READY_MAX))
-    }
-}
-
-/// A file that was made ahead.
-#[derive(Clone)]
-struct Ready {
-    file: Arc<LogFile>,
-    allocated: u64,
-}
 
 struct Syncing {
     /// Files that may hold unsynced frames, oldest first; the last one is the active one.
@@ -179,7 +113,8 @@ impl Log {
         let database = table.database();
         let (durable, first_msn, is_begun) = (base, next_msn, true);
         let header = WalHeader { database, generation, epoch, base, durable, first_msn, is_begun };
-        let (written, allocated, seals, whole_bytes, told) = (0, 0, 0, 0, base);
+        let (written, allocated, seals, whole_bytes) = (0, 0, 0, 0);
+        let (told, told_at) = (base, 0);
         let (outgoing, blank) = (Outgoing::default(), Blank::default());
         let append = Append {
             active,
@@ -190,6 +125,7 @@ impl Log {
             seals,
             whole_bytes,
             told,
+            told_at,
             outgoing,
             blank,
         };
@@ -225,9 +161,9 @@ impl Log {
         append.outgoing.seal(ended, written);
         append.written = (WAL_HEADER_BYTES + frame.len()) as u64;
         (append.active, append.header, append.allocated) = (next.file, header, next.allocated);
-        append.told = durable;
+        (append.told, append.told_at) = (durable, WAL_HEADER_BYTES as u64);
         append.blank = Blank::default();
-        self.end.store(base.plus(append.written).to_raw(), Ordering::Release);
+        self.end.store(append.end().to_raw(), Ordering::Release);
         Ok(())
     }
 
@@ -295,28 +231,27 @@ impl Log {
         written.map_err(|error| self.failed("writing", &file.name, error))
     }
 
-    /// Seals a frame and puts it behind all others, at `written` of the active file: into the tail,
-    /// or into the file. Returns its length.
+    /// Seals a frame and puts it behind all others: into the tail, or into the active file. Returns
+    /// its length.
     ///
-    /// It is brief where it lies in the tail behind others and has nothing new to tell: so what is
-    /// durable is told again once in each tail at least.
+    /// It is brief where it comes behind others in the tail and nothing has to be told.
     fn place(
         &self,
         tail: &mut Tail,
         head: &FrameHead,
         frame: &mut Vec<u8>,
     ) -> Result<usize, Fault> {
-        let (active, header, written, told) = {
+        let (active, header, written, has_to_tell) = {
             let append = self.append.lock();
-            (append.active.clone(), append.header, append.written, append.told)
+            let has_to_tell = head.kind != FrameKind::Group || append.has_to_tell(head.durable);
+            (append.active.clone(), append.header, append.written, has_to_tell)
         };
         tail.prepare(&**self.table.storage(), self.epoch, written);
         if !tail.has_room(frame.len()) {
             self.empty(tail, &active, written)?;
         }
-        let tells =
-            tail.waiting().is_empty() || head.durable > told || head.kind != FrameKind::Group;
-        let brief = if tells { None } else { finish_brief_frame(&header, head, frame, 0) };
+        let may_be_brief = !has_to_tell && !tail.waiting().is_empty();
+        let brief = if may_be_brief { finish_brief_frame(&header, head, frame, 0) } else { None };
         if brief.is_none() {
             finish_frame(self.table.database(), head, frame, 0);
         }
@@ -325,6 +260,8 @@ impl Log {
             self.empty(tail, &active, written)?;
             self.write(&active, frame, written)?;
         }
+        let told = brief.is_none().then_some(head.durable);
+        self.append.lock().advance(frame.len() as u64, told);
         Ok(frame.len())
     }
 
@@ -371,7 +308,7 @@ impl Log {
     fn empty_tail(&self, tail: &mut Tail) -> Result<Lsn, Fault> {
         let (active, base, written) = {
             let append = self.append.lock();
-            debug_assert_eq!(append.header.base.plus(append.written), self.end());
+            debug_assert_eq!(append.end(), self.end());
             (append.active.clone(), append.header.base, append.written)
         };
         self.empty(tail, &active, written)?;
@@ -390,12 +327,9 @@ impl Log {
         let lsn = self.end();
         let durable = self.durable().min(lsn);
         let head = FrameHead { kind, lsn, epoch: self.epoch, durable, first_msn };
-        let bytes = self.place(&mut tail, &head, frame)? as u64;
-        self.bytes_written.add(bytes);
-        let mut append = self.append.lock();
-        append.written += bytes;
-        append.told = durable;
-        let end = append.header.base.plus(append.written);
+        let bytes = self.place(&mut tail, &head, frame)?;
+        self.bytes_written.add(bytes as u64);
+        let end = self.append.lock().end();
         self.end.store(end.to_raw(), Ordering::Release);
         Ok(end)
     }

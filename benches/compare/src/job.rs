@@ -129,6 +129,7 @@ impl Job {
             cache_bytes: self.sizes.cache_bytes,
             group: self.sizes.group,
             quiet: Duration::from_millis(self.sizes.quiet_ms),
+            is_ordered: matches!(self.workload, Workload::Scan | Workload::Sequential),
         }
     }
 }

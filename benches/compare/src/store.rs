@@ -28,6 +28,9 @@ pub struct Place {
     pub group: usize,
     /// How long nothing must happen before an engine counts as at rest.
     pub quiet: Duration,
+    /// Whether what is asked for lies side by side, so that it pays to read ahead.
+    #[cfg_attr(not(feature = "heed"), expect(dead_code, reason = "only LMDB wants to know"))]
+    pub is_ordered: bool,
 }
 
 /// What a script wants done.

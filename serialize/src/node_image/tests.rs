@@ -125,6 +125,25 @@ fn a_shared_segment_is_one_segment_after_reading() {
 }
 
 #[test]
+fn a_segment_that_is_described_in_two_ways_is_refused() {
+    let two = |other: SegmentRef| {
+        let runs = vec![run_of(vec![part(2, b"b", b"c")], 3, 5), run(vec![other])];
+        let edges = vec![edge(11, 0, runs), edge(12, 0, Vec::new())];
+        let node = Node::Internal(Internal::new(1, vec![Key::from(&b"m"[..])], edges));
+        decode(&node, &encode_node(BlockId::from_raw(5), &node))
+    };
+    assert!(two(part(2, b"b", b"c")).is_ok());
+    let refused = two(part(2, b"b", b"d")).unwrap_err();
+    assert_eq!(refused.rule, "one segment is described in two ways");
+    let mut elsewhere = part(2, b"b", b"c");
+    let mut place = elsewhere.segment.place().unwrap();
+    place.extent.offset *= 2;
+    let facts = elsewhere.segment.facts().clone();
+    elsewhere.segment = Arc::new(Segment::written(facts, place));
+    assert_eq!(two(elsewhere).unwrap_err().rule, "one segment lies in two places");
+}
+
+#[test]
 fn an_image_of_another_node_or_height_is_refused() {
     let image = encode_node(BlockId::from_raw(5), &leaf());
     assert!(decode_node(BlockId::from_raw(6), 0, &image, &children_at(&place_of)).is_err());

@@ -18,8 +18,12 @@ struct Tailed {
 
 impl Tailed {
     fn new(waiting: usize) -> Tailed {
+        Tailed::of(TAIL_BYTES, waiting)
+    }
+
+    fn of(tail_bytes: u64, waiting: usize) -> Tailed {
         let disk = SimDisk::new(1);
-        let (table, log) = begun_on(Arc::new(disk.clone()));
+        let (table, log) = begun_after(Arc::new(disk.clone()), tail_bytes, || {});
         let tailed = Tailed { disk, table, log };
         (0..2 + waiting).for_each(|_| tailed.group());
         tailed
@@ -193,6 +197,59 @@ fn a_frame_in_the_tail_knows_what_was_durable() {
         let broken = tailed.read_after(|disk| disk.flip(&name, FRONT + 3 * 96 + 50, 1)).err();
         assert!(matches!(broken, Some(Fault::Corrupt(_))), "a synced frame is lost: {broken:?}");
     }
+}
+
+/// It was told by the frame behind it alone, which lies in the same block.
+#[test]
+fn what_a_block_has_lost_that_was_durable_the_next_one_tells() {
+    let tailed = Tailed::of(32 << 10, 150);
+    tailed.log.sync_to(tailed.log.end()).unwrap();
+    let durable = tailed.log.durable().to_raw() - 800;
+    (0..100).for_each(|_| tailed.group());
+    tailed.log.sync_to(tailed.log.end()).unwrap();
+    let name = file_name(GenerationId::from_raw(1));
+    let read = tailed.read_after(|disk| {
+        disk.remove(&tail_name(EPOCH)).unwrap();
+        let mut bytes = disk.read_file(&name).unwrap();
+        let block = usize::try_from(durable / 4096 * 4096).unwrap();
+        bytes[block..block + 4096].fill(0);
+        disk.write_file(&name, &bytes);
+    });
+    assert!(matches!(read.err(), Some(Fault::Corrupt(_))), "what was synced is missing");
+}
+
+#[test]
+fn news_of_what_is_durable_is_told_in_the_middle_of_a_tail() {
+    let tailed = Tailed::new(2);
+    let length_of_next = || {
+        let end = tailed.log.end().to_raw();
+        tailed.group();
+        tailed.log.end().to_raw() - end
+    };
+    assert_eq!(length_of_next(), BRIEF);
+    tailed.log.trim(GenerationId::from_raw(1), Lsn::from_raw(IN_FILE)).unwrap();
+    assert_eq!((length_of_next(), length_of_next()), (96, BRIEF));
+    assert!(!tailed.log.wants_mark() || tailed.log.durable() < tailed.log.end());
+}
+
+#[test]
+fn messages_have_their_numbers_wherever_a_part_of_the_file_begins() {
+    let tailed = Tailed::of(32 << 10, 0);
+    let numbers: Vec<u64> = (3..5_000).map(|number| 7 * number).collect();
+    for number in &numbers {
+        append_numbered(&tailed.log, FrameKind::Group, Msn::from_raw(*number), &[7; 100]);
+    }
+    let log = tailed.read_after(|_| {}).unwrap();
+    let file = &log.files[0];
+    assert!(file.parts().count() > 1);
+    let disk = tailed.disk.kill();
+    let loaded = |part| file.load(&disk, part, Vec::new()).unwrap();
+    let numbers_of = |part| {
+        let loaded = loaded(part);
+        loaded.groups().map(|group| group.unwrap().head.first_msn.to_raw()).collect::<Vec<_>>()
+    };
+    let found: Vec<u64> = file.parts().flat_map(numbers_of).collect();
+    assert_eq!(found.get(2..), Some(&numbers[..]));
 }
 
 #[test]

@@ -16,9 +16,9 @@ use crate::store::{
 
 pub const TERMS: &str = "LMDB has no cache of its own: the kernel's file cache is its cache, which \
      no budget bounds unless a control group does; operations go in transactions of --group with \
-     NO_SYNC, which survive a kill: it loses up to one such group; read-ahead as by default; no \
-     compression; counters are read and written; a synced commit is a transaction of one row \
-     without NO_SYNC";
+     NO_SYNC, which survive a kill: it loses up to one such group; NO_READ_AHEAD but for ordered \
+     loads and scans of the large store; no compression; counters are read and written; a synced \
+     commit is a transaction of one row without NO_SYNC";
 
 /// The size of the map, which is address space and no memory.
 const MAP_BYTES: usize = 1 << 38;
@@ -36,9 +36,12 @@ impl Heed {
         std::fs::create_dir_all(&place.folder)?;
         let mut options = EnvOpenOptions::new();
         options.map_size(MAP_BYTES);
+        // What the kernel reads ahead is of use to nobody where rows are scattered.
+        let ahead = if place.is_ordered { EnvFlags::empty() } else { EnvFlags::NO_READ_AHEAD };
+        let flags = EnvFlags::NO_SYNC | ahead;
         // SAFETY: the folder is this child's own, so nobody else changes the mapped file, and that
         // a power cut may damage it is what buffered durability means.
-        let env = unsafe { options.flags(EnvFlags::NO_SYNC).open(&place.folder)? };
+        let env = unsafe { options.flags(flags).open(&place.folder)? };
         let created =
             env.create_databases_and_commit(env.write_txn()?, |opener, transaction| {
                 let rows = opener.create_database::<Bytes, Bytes>(transaction, None)?;
