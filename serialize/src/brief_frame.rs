@@ -101,23 +101,13 @@ pub(crate) fn read_brief_frame<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Epoch, GenerationId};
-    use crate::testing::{DATABASE, STRANGER, flipped};
+    use crate::ids::Epoch;
+    use crate::testing::{DATABASE, LOG_HEADER as HEADER, STRANGER, flipped};
     use crate::wal_frame::{
         WAL_HEADER_BYTES, begin_frame, decode_frame, finish_frame, later_knowledge, tail_frames,
     };
 
     const FIRST_MSN: Msn = Msn::from_raw(77);
-    const HEADER: WalHeader = WalHeader {
-        database: DATABASE,
-        generation: GenerationId::from_raw(3),
-        epoch: Epoch::from_raw(5),
-        base: Lsn::from_raw(10_000),
-        durable: Lsn::ZERO,
-        first_msn: FIRST_MSN,
-        is_begun: true,
-    };
-
     /// The head of a frame behind `bytes` of a file.
     fn head(kind: FrameKind, bytes: usize, first_msn: Msn) -> FrameHead {
         let lsn = HEADER.base.plus(bytes as u64);

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::ids::DatabaseId;
+use crate::ids::{DatabaseId, Epoch, GenerationId, Lsn, Msn};
 use crate::message::{Op, Version};
 use crate::page::{Page, PageBuilder};
+use crate::wal_frame::WalHeader;
 
 /// Keys, each with its versions newest first; `None` is a delete.
 pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<(u64, Option<Vec<u8>>)>>;
@@ -15,6 +16,17 @@ pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<(u64, Option<Vec<u8>>)>>;
 pub(crate) const DATABASE: DatabaseId = DatabaseId::from_bytes(*b"0123456789abcdef");
 /// Another database.
 pub(crate) const STRANGER: DatabaseId = DatabaseId::from_bytes(*b"0123456789abcdeF");
+
+/// The header of a log file that has begun.
+pub(crate) const LOG_HEADER: WalHeader = WalHeader {
+    database: DATABASE,
+    generation: GenerationId::from_raw(3),
+    epoch: Epoch::from_raw(5),
+    base: Lsn::from_raw(10_000),
+    durable: Lsn::ZERO,
+    first_msn: Msn::from_raw(77),
+    is_begun: true,
+};
 
 /// A few rows. Few different bytes, so that prefixes and heads are often shared.
 pub(crate) fn any_rows() -> impl Strategy<Value = Rows> {

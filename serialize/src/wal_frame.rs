@@ -384,17 +384,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{DATABASE, STRANGER, flipped};
-
-    const HEADER: WalHeader = WalHeader {
-        database: DATABASE,
-        generation: GenerationId::from_raw(3),
-        epoch: Epoch::from_raw(5),
-        base: Lsn::from_raw(10_000),
-        durable: Lsn::ZERO,
-        first_msn: Msn::from_raw(77),
-        is_begun: true,
-    };
+    use crate::testing::{DATABASE, LOG_HEADER as HEADER, STRANGER, flipped};
 
     impl WalHeader {
         /// What is known of the file while only its header is there.
