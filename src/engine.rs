@@ -17,7 +17,6 @@ use sapwood_flusher::{Mover, Outcome};
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{FrameKind, Lsn, Msn, StorageLock, begin_frame};
 
-use crate::append::Numbers;
 use crate::background::Wakers;
 use crate::catalog::Catalog;
 use crate::commit::Line;
@@ -26,6 +25,7 @@ use crate::daemon::Held;
 use crate::error::{Error, Kind, Result};
 use crate::generation::Generation;
 use crate::idle::{Counted, Idle};
+use crate::record_number::Numbers;
 use crate::space::Worth;
 use crate::throttle::Throttle;
 use crate::ticket::Tickets;

@@ -35,7 +35,6 @@
 //! | `sapwood` | meaning: databases, trees, batches, durability, recovery |
 
 mod adopt;
-mod append;
 mod background;
 mod batch;
 mod catalog;
@@ -66,6 +65,7 @@ mod pending;
 mod read;
 mod reader;
 mod ready;
+mod record_number;
 mod recovery;
 mod refusal;
 mod salvage;
@@ -96,7 +96,6 @@ pub mod bench_support;
 #[cfg(doctest)]
 struct Readme;
 
-pub use append::RecordNumber;
 pub use batch::Batch;
 pub use commit::Durability;
 pub use config::{Background, Config};
@@ -107,6 +106,7 @@ pub use error::{Error, Result};
 pub use iter::{Iter, Keys};
 pub use merge::{MergeError, MergeOperator};
 pub use moment::Read;
+pub use record_number::RecordNumber;
 pub use salvage::{Damage, KeyRange, Loss, SalvageReport, SalvagedTree, salvage, salvage_on};
 #[doc(hidden)]
 pub use sapwood_cachetable::StepPoint;

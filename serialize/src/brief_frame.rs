@@ -15,11 +15,11 @@
 
 use crate::checksum::checksum;
 use crate::codec::Decoder;
-use crate::ids::{Lsn, Msn};
-use crate::wal_frame::{
+use crate::frame_head::{
     CHECKSUM_BYTES, ENDS_EARLY, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind,
     WalHeader, covered, payload,
 };
+use crate::ids::{Lsn, Msn};
 
 /// The length of a brief frame's header.
 pub const BRIEF_HEADER_BYTES: usize = 16;
@@ -101,10 +101,11 @@ pub(crate) fn read_brief_frame<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame_head::begin_frame;
     use crate::ids::Epoch;
     use crate::testing::{DATABASE, LOG_HEADER as HEADER, STRANGER, flipped};
     use crate::wal_frame::{
-        WAL_HEADER_BYTES, begin_frame, decode_frame, finish_frame, later_knowledge, tail_frames,
+        WAL_HEADER_BYTES, decode_frame, finish_frame, later_knowledge, tail_frames,
     };
 
     const FIRST_MSN: Msn = Msn::from_raw(77);

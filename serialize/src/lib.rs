@@ -19,6 +19,7 @@ pub mod directory;
 mod error;
 pub mod filter;
 pub mod fold;
+pub mod frame_head;
 mod identity;
 mod ids;
 mod key_head;
@@ -55,6 +56,10 @@ pub use compression::Compression;
 pub use directory::{Directory, DirectoryBuilder, PagePlace, PageSummary};
 pub use error::Corruption;
 pub use filter::{Filter, KeyBits};
+pub use frame_head::{
+    ENDS_EARLY, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind, WalHeader,
+    begin_frame,
+};
 pub use ids::{BlockId, DatabaseId, Epoch, Extent, GenerationId, Lsn, Msn, SegmentId, TreeId};
 pub use key_head::{common_prefix, key_head};
 pub use message::{KEY_BYTES_MAX, Op, OpKind, VALUE_BYTES_MAX, Version};
@@ -72,9 +77,7 @@ pub use storage::{LockError, MappedFile, Storage, StorageFile, StorageLock};
 pub use superblock::{BlobPlace, Superblock, SuperblockError};
 pub use tombstone::{Tombstone, Tombstones};
 pub use wal_frame::{
-    ENDS_EARLY, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind, TailFrames,
-    WAL_HEADER_BYTES, WalHeader, begin_frame, decode_frame, finish_frame, later_knowledge,
-    tail_frames,
+    TailFrames, WAL_HEADER_BYTES, decode_frame, finish_frame, later_knowledge, tail_frames,
 };
 pub use wal_record::{Record, Records, encode_record};
 pub use zeros::is_zero;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use crate::frame_head::WalHeader;
 use crate::ids::{DatabaseId, Epoch, GenerationId, Lsn, Msn};
 use crate::message::{Op, Version};
 use crate::page::{Page, PageBuilder};
-use crate::wal_frame::WalHeader;
 
 /// Keys, each with its versions newest first; `None` is a delete.
 pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<(u64, Option<Vec<u8>>)>>;

@@ -28,20 +28,16 @@ use crate::brief_frame::{BRIEF_HEADER_BYTES, is_brief, read_brief_frame};
 use crate::checksum::checksum;
 use crate::codec::{COUNTER_END, COUNTER_RULE, Decoder, Encode};
 use crate::error::Corruption;
+use crate::frame_head::{
+    CHECKSUM_BYTES, ENDS_EARLY, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind,
+    WalHeader, covered, payload,
+};
 use crate::identity::read_database;
 use crate::ids::{DatabaseId, Epoch, GenerationId, Lsn, Msn};
 use crate::zeros::is_zero;
 
 /// The length of a file's header; the first frame starts here.
 pub const WAL_HEADER_BYTES: usize = 72;
-/// The length of a frame's header.
-pub const FRAME_HEADER_BYTES: usize = 48;
-/// Frames start at multiples of this.
-pub const FRAME_ALIGNMENT: usize = 8;
-
-/// The rule that a frame breaks of which only the beginning is there.
-pub const ENDS_EARLY: &str = "it ends too early";
-
 /// The first bytes of a log file, behind the checksum.
 const WAL_MAGIC: u64 = u64::from_le_bytes(*b"sapw-wal");
 /// The version of the log's format. Since 2 the last frames may be in the log's tail, since 3 the
@@ -49,31 +45,10 @@ const WAL_MAGIC: u64 = u64::from_le_bytes(*b"sapw-wal");
 const WAL_VERSION: u32 = 4;
 /// Seeds the header's checksum; the identity of the database is only learned from the header.
 const WAL_HEADER_SEED: u64 = WAL_MAGIC;
-/// What stands before everything that a checksum covers.
-pub(crate) const CHECKSUM_BYTES: usize = 8;
 /// The rest of a frame's header.
 const HEAD_BYTES: usize = FRAME_HEADER_BYTES - CHECKSUM_BYTES;
 /// The first bytes of a frame behind its checksum; its kind follows.
 const FRAME_MAGIC: [u8; 3] = *b"swF";
-
-/// What the header of a log file and its first frame say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WalHeader {
-    /// The database that the log belongs to.
-    pub database: DatabaseId,
-    /// The generation whose messages are in this file.
-    pub generation: GenerationId,
-    /// The opening that wrote it.
-    pub epoch: Epoch,
-    /// The position in the log of the file's first byte.
-    pub base: Lsn,
-    /// What the header knows durable.
-    pub durable: Lsn,
-    /// The number of the first message behind its first frame's head; brief frames count from it.
-    pub first_msn: Msn,
-    /// Whether the log goes on in this file. If not, the position is zero.
-    pub is_begun: bool,
-}
 
 impl WalHeader {
     /// The header's bytes, [`WAL_HEADER_BYTES`] of them. They do not tell where in the log the file
@@ -147,64 +122,6 @@ impl WalHeader {
         let header = WalHeader { base, first_msn: head.first_msn, is_begun: true, ..*self };
         read_frame(&header, rest, WAL_HEADER_BYTES).is_ok().then_some(header)
     }
-}
-
-/// What a frame is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameKind {
-    /// Batches that were committed together; the payload is their records.
-    Group,
-    /// Nothing but the news of what is durable; at the front of a file, and of where that goes on.
-    Mark,
-}
-
-impl FrameKind {
-    const fn to_raw(self) -> u8 {
-        match self {
-            FrameKind::Group => 1,
-            FrameKind::Mark => 2,
-        }
-    }
-
-    const fn from_raw(raw: u8) -> Option<FrameKind> {
-        match raw {
-            1 => Some(FrameKind::Group),
-            2 => Some(FrameKind::Mark),
-            _ => None,
-        }
-    }
-}
-
-/// What a frame says besides its payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameHead {
-    /// What it is for.
-    pub kind: FrameKind,
-    /// Its position in the log.
-    pub lsn: Lsn,
-    /// The opening that wrote it.
-    pub epoch: Epoch,
-    /// Everything before this position was durable when the frame was written; zero where it does
-    /// not tell.
-    pub durable: Lsn,
-    /// The number of the first message in it; the others count on.
-    pub first_msn: Msn,
-}
-
-/// A frame that was read and checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame<'a> {
-    /// What it says.
-    pub head: FrameHead,
-    /// The records of a group; nothing for a mark.
-    pub payload: &'a [u8],
-    /// Where in the file the next frame starts.
-    pub next: usize,
-}
-
-/// Makes room for a frame's header at the end of `out`; its payload is appended behind.
-pub fn begin_frame(out: &mut Vec<u8>) {
-    out.resize(out.len() + FRAME_HEADER_BYTES, 0);
 }
 
 /// Pads and seals the frame that was begun when `out` was `start` bytes long.
@@ -342,23 +259,6 @@ fn read_frame<'a>(
     Ok(Frame { head, payload, next: offset + CHECKSUM_BYTES + covered.len() })
 }
 
-/// What a frame's checksum covers: the rest of its head, the payload and the padding.
-pub(crate) fn covered(behind_sum: &[u8], head_bytes: usize, payload_bytes: usize) -> Option<&[u8]> {
-    let padded_bytes = payload_bytes.checked_next_multiple_of(FRAME_ALIGNMENT)?;
-    behind_sum.get(..padded_bytes.checked_add(head_bytes)?)
-}
-
-/// The payload in what the checksum covers, behind which there is nothing but zeros.
-pub(crate) fn payload(
-    covered: &[u8],
-    head_bytes: usize,
-    bytes: usize,
-) -> Result<&[u8], &'static str> {
-    let behind_head = covered.get(head_bytes..).unwrap_or_default();
-    let (payload, padding) = behind_head.split_at_checked(bytes).unwrap_or_default();
-    if is_zero(padding) { Ok(payload) } else { Err("unused bytes are not zero") }
-}
-
 /// Reads what stands behind the checksum, and the length of the payload. `None` for anything that
 /// does not begin as a frame.
 fn read_head(bytes: &[u8]) -> Option<(FrameHead, usize)> {
@@ -384,6 +284,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::frame_head::begin_frame;
     use crate::testing::{DATABASE, LOG_HEADER as HEADER, STRANGER, flipped};
 
     impl WalHeader {

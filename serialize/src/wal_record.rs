@@ -28,8 +28,6 @@ use crate::error::Corruption;
 use crate::ids::TreeId;
 use crate::message::{KEY_BYTES_MAX, Op, VALUE_BYTES_MAX};
 
-pub use crate::wal_frame::*;
-
 /// The number of [`Record::Write`].
 const WRITE: u8 = 1;
 /// The number of [`Record::CreateTree`].
