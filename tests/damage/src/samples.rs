@@ -2,7 +2,10 @@
 
 use std::sync::OnceLock;
 
-use sapwood_serialize::{BlobKind, DatabaseId, Filter, KeyBits, Record, Records, open_blob};
+use sapwood_serialize::{
+    BlobKind, DatabaseId, Filter, KeyBits, Record, Records, WAL_HEADER_BYTES, WalHeader,
+    decode_frame, open_blob, tail_frames,
+};
 
 use crate::anatomy::{Anatomy, Part};
 use crate::decoders::{DATABASE, Decodes, page};
@@ -24,7 +27,7 @@ pub fn of(decoder: Decodes) -> Vec<Vec<u8>> {
         Decodes::Superblock => {
             found(Part::Superblock).map(|(bytes, _)| bytes[..208].to_vec()).collect()
         }
-        Decodes::Log => found(Part::Log).map(|(bytes, _)| begin(bytes).to_vec()).collect(),
+        Decodes::Log => logs(),
         Decodes::Records => frames(),
         Decodes::Runs => runs(),
     };
@@ -62,11 +65,28 @@ fn as_ours(bytes: &[u8], database: DatabaseId) -> Vec<u8> {
     sapwood_serialize::seal_blob(BlobKind::Node, DATABASE, payload)
 }
 
-/// A log file without the zeros behind it.
-fn begin(bytes: &[u8]) -> &[u8] {
-    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    // The last frame may end with zeros of its own.
-    &bytes[..bytes.len().min(end.next_multiple_of(8) + 64)]
+/// Log files without the zeros behind them, each with what the log's tail has to go on with; none
+/// that was made ahead, of which there is but a header.
+fn logs() -> Vec<Vec<u8>> {
+    let logs = specimens().iter().flat_map(|(files, anatomy)| {
+        let tails = files.names().filter(|name| name.starts_with("tail-"));
+        let tail = tails.map(|name| files.bytes(name)).next().unwrap_or_default();
+        let logs = files.logs().map(|name| files.bytes(name));
+        let begun = logs.filter(|log| WalHeader::decode(log).unwrap().is_begun);
+        begun.map(|log| with_tail(log, anatomy.database, tail))
+    });
+    logs.collect()
+}
+
+fn with_tail(log: &[u8], database: DatabaseId, tail: &[u8]) -> Vec<u8> {
+    let header = WalHeader::decode(log).unwrap();
+    let mut end = WAL_HEADER_BYTES;
+    while let Ok(Some(frame)) = decode_frame(&header, log, end) {
+        end = frame.next;
+    }
+    let tail = tail_frames(database, header.epoch, tail);
+    let tail = tail.filter(|tail| tail.lsn == header.base.plus(end as u64));
+    [&log[..end], tail.map_or(&[][..], |tail| tail.frames), &[0; 8]].concat()
 }
 
 /// A stored page behind the count of its rows, which only its directory knows: as far as it can be
@@ -86,10 +106,10 @@ fn filter(keys: u8) -> Vec<u8> {
 
 fn frames() -> Vec<Vec<u8>> {
     let mut payloads = Vec::new();
-    for (file, _) in found(Part::Log) {
-        let header = sapwood_serialize::WalHeader::decode(file).unwrap();
-        let mut offset = sapwood_serialize::WAL_HEADER_BYTES;
-        while let Ok(Some(frame)) = sapwood_serialize::decode_frame(&header, file, offset) {
+    for file in logs() {
+        let header = WalHeader::decode(&file).unwrap();
+        let mut offset = WAL_HEADER_BYTES;
+        while let Ok(Some(frame)) = decode_frame(&header, &file, offset) {
             payloads.push(frame.payload.to_vec());
             offset = frame.next;
         }
