@@ -52,6 +52,13 @@ impl Budget {
         (self.total / 32).max((4 << 20).min(self.total / 8))
     }
 
+    /// What a cursor reads of a run at once: a two-hundred-and-fifty-sixth, at least 32 KiB. It
+    /// holds that until it is through, and eviction cannot help; a scan holds one such window for
+    /// each of up to a dozen runs. (With 256 KiB each, eight scans of 8 MiB held 20 MiB.)
+    pub fn window(self) -> u64 {
+        (self.total / 256).max(32 << 10)
+    }
+
     /// With more than this unwritten, an idle database writes it: readers can evict none of it, and
     /// would have only what is left to keep pages and directories in.
     pub fn unwritten(self) -> u64 {

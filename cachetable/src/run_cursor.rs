@@ -305,18 +305,27 @@ impl<'a> RunCursor<'a> {
         index: usize,
     ) -> (usize, usize) {
         let absent = |page: &usize| !segment.slot(*page).is_resident();
+        let window = self.window.min(self.pages_at_once(segment));
         match self.direction {
             Direction::Forward => {
-                let end = (index + self.window).min(segment.slots().len());
+                let end = (index + window).min(segment.slots().len());
                 let fence = |page: usize| segment.meta().directory.fence(page);
                 let wanted = |page: &usize| absent(page) && self.is_below_upper(part, fence(*page));
                 (index, index + (index..end).take_while(wanted).count().max(1))
             }
             Direction::Backward => {
-                let start = (index + 1).saturating_sub(self.window);
+                let start = (index + 1).saturating_sub(window);
                 (index + 1 - (start..=index).rev().take_while(absent).count().max(1), index + 1)
             }
         }
+    }
+
+    /// How many pages of `segment` the budget allows in one read, going by the average.
+    fn pages_at_once(&self, segment: &ResidentSegment) -> usize {
+        let directory = &segment.meta().directory;
+        let average = directory.raw_bytes() / directory.pages() as u64;
+        let pages = self.table.budget().window() / average.max(1);
+        usize::try_from(pages).unwrap_or(usize::MAX).max(1)
     }
 }
 

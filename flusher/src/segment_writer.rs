@@ -223,10 +223,18 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
 
     fn close_page(&mut self) -> Result<(), Fault> {
         let page = self.builder.finish();
+        let is_large = self.is_large(page.bytes() as u64);
         if let Some(held) = self.held_page.replace(page) {
             self.pack(held)?;
         }
-        Ok(())
+        let large = self.held_page.take_if(|_| is_large);
+        large.map_or(Ok(()), |page| self.pack(page))
+    }
+
+    /// Whether something is so large that it does not wait for its neighbours: they could not share
+    /// with it, and until it is sealed nobody accounts for its memory.
+    fn is_large(&self, bytes: u64) -> bool {
+        bytes > self.limits.segment_bytes * 4
     }
 
     fn pack(&mut self, page: Page) -> Result<(), Fault> {
@@ -238,6 +246,11 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             }
         }
         self.open.push(page);
+        if self.is_large(self.open.bytes) {
+            let (held, open) = (self.held.take(), std::mem::take(&mut self.open));
+            held.map_or(Ok(()), |held| self.seal(held))?;
+            self.seal(open)?;
+        }
         Ok(())
     }
 

@@ -8,9 +8,10 @@ use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::ledger::Change;
 use sapwood_cachetable::storage::MemoryStorage;
-use sapwood_cachetable::{Cachetable, Caching, Ownership};
+use sapwood_cachetable::{Cachetable, Caching, Ownership, ReadAhead, RunCursor};
 use sapwood_serialize::catalog_image::CatalogImage;
 use sapwood_serialize::fold::Horizon;
+use sapwood_serialize::merge_iter::{Direction, Stream};
 use sapwood_serialize::node::{Edge, Handle, Image, Internal, Node, ResidentNode};
 use sapwood_serialize::run::{Bounds, Run, SegmentRef};
 use sapwood_serialize::segment::Key;
@@ -410,4 +411,45 @@ fn nothing_newer_goes_below_what_waits() {
             );
         }
     }
+}
+
+/// Each scan held a quarter of a MiB of every run that it merges, which nobody could evict: eight
+/// of them took a process with the smallest cache to twice what it may take.
+#[test]
+fn scans_hold_little_of_a_small_cache() {
+    let table = table_of(Budget::BYTES_MIN);
+    let keys: Vec<String> = (0..20_000).map(|number| format!("{number:06}")).collect();
+    let limits = Limits { segment_bytes: 256 << 10, ..Limits::default() };
+    let parts = parts(&table, &limits, &keys);
+    for part in &parts {
+        table.write_segment(&part.segment, Ownership::Load).unwrap();
+    }
+    let run = Arc::new(Run::new(parts, Msn::ZERO, Msn::from_raw(1)));
+    let (all, way) = (Bounds::all(), Direction::Forward);
+    let mut cursor = RunCursor::new(&table, run, all, way, ReadAhead::LONG_SCAN).unwrap();
+    let page_bytes = u64::from(limits.page_bytes);
+    let held = table.counters().pages_read.get() * page_bytes;
+    assert!((page_bytes..=40 << 10).contains(&held), "{held} bytes at once");
+    let rows = std::iter::from_fn(|| {
+        cursor.key()?;
+        cursor.advance().ok()
+    });
+    assert_eq!(rows.count(), keys.len());
+}
+
+/// Values of an eighth of the cache took a process beyond twice its cache: up to three of them
+/// waited to be shared out with their neighbours, and were nobody's memory.
+#[test]
+fn large_rows_are_accounted_for_at_once() {
+    let (table, limits) = (table(), Limits::tiny());
+    let mut draft = Draft::new(&table, Stop::NEVER);
+    let (pages, base) = (limits.pages(), Msn::from_raw(1));
+    let mut writer = SegmentWriter::new(&mut draft, &limits, pages, base, Space::Ask);
+    let large = vec![7; 5 * 1024];
+    for (key, before) in [("a", 0), ("b", 1), ("c", 2)] {
+        writer.push(key.as_bytes(), &[Version { msn: 1, op: Op::Put(&large) }]).unwrap();
+        let accounted = usize::try_from(table.meters().pages.bytes()).unwrap();
+        assert_eq!(accounted / large.len(), before, "when {key} has come");
+    }
+    assert_eq!(writer.finish().unwrap().len(), 3);
 }

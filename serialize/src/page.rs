@@ -228,6 +228,9 @@ impl fmt::Debug for Page {
     }
 }
 
+/// What a builder keeps from page to page; a large value's room goes with it.
+const KEPT_BYTES_MOST: usize = 1 << 20;
+
 /// Gathers rows in key order and makes pages of them.
 #[derive(Debug, Default)]
 pub struct PageBuilder {
@@ -313,6 +316,9 @@ impl PageBuilder {
         let found = Found { prefix_bytes, has_operands };
         debug_assert_eq!(index(&mut slots.to_vec(), cells), Ok(found));
         self.cells.clear();
+        if self.cells.capacity() > KEPT_BYTES_MOST {
+            self.cells = Vec::new();
+        }
         self.starts.clear();
         Page { image, rows, prefix_bytes, has_operands, charge: None }
     }
