@@ -499,6 +499,7 @@ impl Engine {
     pub(crate) fn write_out(&self) {
         // Who closes waits for it: the folder may be another one's afterwards.
         if let Ok(_open) = self.enter_open() {
+            self.log.make_pages_ahead();
             self.log.start_writeback();
             self.table.start_writeback(1);
         }

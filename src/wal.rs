@@ -15,6 +15,7 @@ mod blank;
 mod company;
 mod outgoing;
 mod reader;
+mod runway;
 mod sound;
 mod tail;
 #[cfg(test)]

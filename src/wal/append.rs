@@ -7,6 +7,7 @@ use sapwood_serialize::{GenerationId, Lsn, StorageFile, WalHeader};
 
 use super::blank::{Blank, PAGE};
 use super::outgoing::Outgoing;
+use super::runway::Runway;
 
 /// No more files are made ahead. A sync may take seconds beside that of a checkpoint, and a
 /// memtable may be full in a tenth of one.
@@ -41,6 +42,7 @@ pub(super) struct Append {
     pub(super) told_at: u64,
     pub(super) outgoing: Outgoing<Arc<LogFile>>,
     pub(super) blank: Blank,
+    pub(super) runway: Runway,
 }
 
 impl Append {

@@ -32,6 +32,7 @@ use super::blank::{Blank, PAGE, zeros};
 use super::company::Company;
 use super::file_name;
 use super::outgoing::Outgoing;
+use super::runway::Runway;
 use super::tail::{TAIL_BYTES_MAX, Tail, is_tail, tail_name};
 
 struct Syncing {
@@ -116,6 +117,7 @@ impl Log {
         let (written, allocated, seals, whole_bytes) = (0, 0, 0, 0);
         let (told, told_at) = (base, 0);
         let (outgoing, blank) = (Outgoing::default(), Blank::default());
+        let runway = Runway::default();
         let append = Append {
             active,
             header,
@@ -128,6 +130,7 @@ impl Log {
             told_at,
             outgoing,
             blank,
+            runway,
         };
         Log {
             table,
@@ -162,7 +165,7 @@ impl Log {
         append.written = (WAL_HEADER_BYTES + frame.len()) as u64;
         (append.active, append.header, append.allocated) = (next.file, header, next.allocated);
         (append.told, append.told_at) = (durable, WAL_HEADER_BYTES as u64);
-        append.blank = Blank::default();
+        (append.blank, append.runway) = (Blank::default(), Runway::default());
         self.end.store(append.end().to_raw(), Ordering::Release);
         Ok(())
     }
@@ -392,6 +395,18 @@ impl Log {
         drop(one_at_a_time);
         self.table.steps().pass(StepPoint::LogNextCreated);
         Ok(())
+    }
+
+    /// Has the system make the pages that the writer comes to next. May wait for memory.
+    pub(crate) fn make_pages_ahead(&self) {
+        let (active, pieces) = {
+            let mut append = self.append.lock();
+            let (written, allocated) = (append.written, append.allocated);
+            (append.active.clone(), append.runway.take(written, allocated))
+        };
+        for (offset, bytes) in pieces {
+            active.file.will_read(offset, bytes);
+        }
     }
 
     /// Asks the system to write out what the files have taken, and to let go of what it has written

@@ -94,6 +94,15 @@ fn all_unsafe_code_is_in_the_table_of_the_docs() {
     assert_eq!(found, files_in_the_table(&docs), "unsafe code, and the table of docs/testing.md");
 }
 
+/// It said 3 for days after there was a fourth.
+#[test]
+fn the_readme_names_the_present_format() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let version = sapwood_serialize::superblock::FORMAT_VERSION;
+    assert!(readme.contains(&format!("The present one is {version}.")));
+}
+
 #[test]
 fn the_lower_crates_stay_below() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
