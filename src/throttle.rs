@@ -127,10 +127,17 @@ impl Engine {
         (sealed + active + (incoming / most) as f64) / GENERATIONS
     }
 
-    /// Waits until `incoming` bytes have room; does the work itself in manual mode.
+    /// Waits until `incoming` bytes have room; does the work itself in manual mode. A large batch
+    /// waits for what was sealed when it came, not for what others seal meanwhile: they could keep
+    /// it out for ever.
     fn wait_for_room(&self, incoming: u64) -> Result<()> {
         let start = self.table.now();
-        while self.pressure_with(incoming) >= 1.0 {
+        let newer = self.views.load().active.id;
+        let is_full = || {
+            let has_older = self.views.load().sealed.first().is_some_and(|first| first.id < newer);
+            self.pressure_with(if has_older { incoming } else { 0 }) >= 1.0
+        };
+        while is_full() {
             self.check_open()?;
             self.table.poison().check()?;
             if self.background == Background::Manual {
@@ -138,7 +145,7 @@ impl Engine {
             } else {
                 let seen = self.bell.count();
                 self.check_met()?;
-                if self.pressure_with(incoming) >= 1.0 {
+                if is_full() {
                     self.bell.wait_since(seen, Duration::from_millis(10));
                 }
             }
@@ -179,6 +186,8 @@ pub(crate) fn value_bytes_max(table: &Cachetable) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
     use crate::config::Config;
 
@@ -206,5 +215,32 @@ mod tests {
             let bytes = sealed.sum::<usize>() + view.active.memtable.bytes();
             assert!(bytes < cache / 2, "{bytes} bytes after batch {number}");
         }
+    }
+
+    #[test]
+    fn small_writes_do_not_keep_a_large_batch_out() {
+        let db = Config::in_memory().cache_bytes(8 << 20).open().unwrap();
+        let tree = db.tree("t").unwrap();
+        let (stop, (small, few)) = (AtomicBool::new(false), (&[7; 100], 1800_u32));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut numbers =
+                    (0_u64..).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                while !stop.load(Ordering::Relaxed) {
+                    tree.insert(numbers.next().unwrap().to_be_bytes(), small).unwrap();
+                }
+            });
+            for number in 0..6_u32 {
+                let mut batch = db.batch();
+                for row in 0..few {
+                    let key = format!("row {row} of batch {number}");
+                    batch.insert(&tree, key, [7; 1000]);
+                }
+                batch.commit(crate::Durability::Buffered).unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        let of_batches = tree.keys().filter(|key| key.as_ref().is_ok_and(|key| key.len() > 8));
+        assert_eq!(of_batches.count(), 6 * few as usize);
     }
 }
