@@ -248,8 +248,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
         self.open.push(page);
         if self.is_large(self.open.bytes) {
             let (held, open) = (self.held.take(), std::mem::take(&mut self.open));
-            held.map_or(Ok(()), |held| self.seal(held))?;
-            self.seal(open)?;
+            self.seal_both(held, open)?;
         }
         Ok(())
     }
@@ -268,10 +267,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
                 self.seal(left)?;
                 self.seal(right)?;
             }
-            held => {
-                held.map_or(Ok(()), |held| self.seal(held))?;
-                self.seal(open)?;
-            }
+            held => self.seal_both(held, open)?,
         }
         Ok(std::mem::take(&mut self.done))
     }
@@ -287,6 +283,11 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             self.pack(page)?;
         }
         Ok(())
+    }
+
+    fn seal_both(&mut self, held: Option<Pack>, open: Pack) -> Result<(), Fault> {
+        held.map_or(Ok(()), |held| self.seal(held))?;
+        self.seal(open)
     }
 
     fn seal(&mut self, pack: Pack) -> Result<(), Fault> {

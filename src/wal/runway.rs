@@ -10,8 +10,6 @@
 //! of a second when all that is old is on its way to the disk. So a thread that may sleep has the
 //! pages made before the writer gets there.
 
-use std::ops::Range;
-
 /// So far ahead of the writer: more than a log at full speed takes in the tenth of a second after
 /// which the thread looks again.
 const AHEAD: u64 = 24 << 20;
@@ -30,7 +28,7 @@ impl Runway {
     /// What is to be made ready now, when the file has been written up to `written` and has space
     /// up to `allocated`: pieces of offset and length. The caller asks the system for them.
     pub(super) fn take(&mut self, written: u64, allocated: u64) -> Vec<(u64, u64)> {
-        let Range { start, end } = self.ready.max(written)..allocated.min(written + AHEAD);
+        let (start, end) = (self.ready.max(written), allocated.min(written + AHEAD));
         if end < start + WORTH {
             return Vec::new();
         }
@@ -42,6 +40,8 @@ impl Runway {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     /// Where a writer is, what is asked for begins and ends, and that it is in pieces.
