@@ -15,7 +15,7 @@ use sapwood_cachetable::Fault;
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::segment::Key;
 use sapwood_serialize::{
-    Extent, FrameKind, Msn, Record, Sight, begin_frame, encode_record, encode_runs,
+    Extent, FrameKind, Memory, Msn, Record, Sight, begin_frame, encode_record, encode_runs,
 };
 
 use crate::commit::{Committed, Settled};
@@ -46,7 +46,7 @@ impl Engine {
         self.table.sync_blocks()?;
         let trees = adoption.written.runs.iter().map(|(tree, runs)| (*tree, runs.clone()));
         let runs = encode_runs(&trees.collect());
-        let mut frame = Vec::with_capacity(runs.len() + 64);
+        let mut frame = Memory::with_room(runs.len() + 64);
         begin_frame(&mut frame);
         encode_record(&mut frame, &Record::Runs { numbers: adoption.numbers, runs: &runs });
         loop {
@@ -72,7 +72,7 @@ impl Engine {
         &self,
         adoption: &Adoption,
         guard: Option<&Guard>,
-        frame: &mut Vec<u8>,
+        frame: &mut Memory,
     ) -> std::result::Result<Led, Fault> {
         self.table.poison().check()?;
         if self.is_closed() {

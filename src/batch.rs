@@ -1,11 +1,15 @@
 //! Several changes in one step.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use sapwood_serialize::codec::Encode;
 use sapwood_serialize::run::Bounds;
-use sapwood_serialize::{KEY_BYTES_MAX, Op, Record, TreeId, encode_record};
+use sapwood_serialize::{
+    FRAME_HEADER_BYTES, KEY_BYTES_MAX, Memory, Op, Record, TreeId, begin_frame, encode_record,
+};
 
 use crate::commit::{Durability, Proposal, Settled};
 use crate::database::Database;
@@ -34,7 +38,8 @@ use crate::tree::Tree;
 #[must_use = "a batch that is not committed changes nothing"]
 pub struct Batch {
     db: Database,
-    records: Vec<u8>,
+    /// A frame of the log that holds the changes, so that a large one need not be copied into it.
+    frame: Memory,
     /// The trees that it changes.
     trees: BTreeMap<TreeId, Tree>,
     rows: usize,
@@ -44,7 +49,9 @@ pub struct Batch {
 
 impl Batch {
     pub(crate) fn new(db: Database) -> Batch {
-        Batch { db, records: Vec::new(), trees: BTreeMap::new(), rows: 0, refused: None }
+        let mut frame = Memory::default();
+        begin_frame(&mut frame);
+        Batch { db, frame, trees: BTreeMap::new(), rows: 0, refused: None }
     }
 
     /// Sets `key` to `value`.
@@ -96,13 +103,19 @@ impl Batch {
         match checked {
             Ok(()) => {
                 self.trees.entry(tree.id()).or_insert_with(|| tree.clone());
-                encode_record(&mut self.records, record);
+                encode_record(&mut self.frame, record);
                 self.rows += 1;
             }
             Err(error) => {
                 self.refused.get_or_insert(error);
             }
         }
+    }
+
+    /// The frame, and how many bytes its records take.
+    fn take_frame(&mut self) -> (usize, Cell<Memory>) {
+        let frame = std::mem::take(&mut self.frame);
+        (frame.len() - FRAME_HEADER_BYTES, Cell::new(frame))
     }
 
     /// How many changes it holds.
@@ -121,7 +134,7 @@ impl Batch {
     /// # Errors
     /// When a change was refused or a tree dropped (nothing is committed then), the disk is full
     /// (nothing either), or the write or sync fails ([`Error::is_indeterminate`]).
-    pub fn commit(self, durability: Durability) -> Result<()> {
+    pub fn commit(mut self, durability: Durability) -> Result<()> {
         if let Some(refused) = self.refused {
             return Err(refused);
         }
@@ -131,9 +144,8 @@ impl Batch {
             return engine.make_durable(engine.so_far(), durability);
         }
         self.trees.values().try_for_each(Tree::check_live)?;
-        self.db.engine().commit(self.records.len(), durability, &|out| {
-            out.extend_from_slice(&self.records);
-        })
+        let (bytes, frame) = self.take_frame();
+        self.db.engine().commit(bytes, durability, &|out| put_records(&frame, out))
     }
 
     /// The same, without waiting for durability: the changes are visible when it returns, and the
@@ -141,24 +153,21 @@ impl Batch {
     ///
     /// # Errors
     /// As for [`Batch::commit`].
-    pub fn commit_async(self, durability: Durability) -> Result<Ticket> {
+    pub fn commit_async(mut self, durability: Durability) -> Result<Ticket> {
         if let Some(refused) = self.refused {
             return Err(refused);
         }
-        let engine = self.db.engine();
         if self.is_empty() {
+            let engine = self.db.engine();
             engine.check_open()?;
             let so_far = engine.so_far();
             return Ok(Ticket::new(self.db, 0, so_far, durability));
         }
         self.trees.values().try_for_each(Tree::check_live)?;
-        let proposal = Proposal {
-            bytes: self.records.len(),
-            logging: durability.logging(),
-            guard: None,
-            encode: &|out| out.extend_from_slice(&self.records),
-        };
-        match engine.propose(&proposal)? {
+        let (bytes, frame) = self.take_frame();
+        let encode = &|out: &mut Memory| put_records(&frame, out);
+        let proposal = Proposal { bytes, logging: durability.logging(), guard: None, encode };
+        match self.db.engine().propose(&proposal)? {
             Settled::Committed(committed) => {
                 let changes = self.rows as u64;
                 Ok(Ticket::new(self.db.clone(), changes, committed, durability))
@@ -166,6 +175,18 @@ impl Batch {
             Settled::Changed(_) | Settled::Unknown => unreachable!("nothing was guarded"),
         }
     }
+}
+
+/// Appends the records of a batch's frame to `out`. Where nothing but the head stands there, and
+/// they would need more memory, `out` becomes the batch's frame.
+fn put_records(frame: &Cell<Memory>, out: &mut Memory) {
+    let own = frame.take();
+    if out.len() == FRAME_HEADER_BYTES && own.len() > out.room() {
+        *out = own;
+        return;
+    }
+    out.put(own.get(FRAME_HEADER_BYTES..).expect("it began with the head"));
+    frame.set(own);
 }
 
 /// Refuses keys and values that are too large, and merges without an operator.

@@ -15,10 +15,11 @@ use sapwood_cachetable::Fault;
 use sapwood_cachetable::sync::atomic::AtomicBool;
 use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_serialize::catalog_image::OperatorName;
+use sapwood_serialize::codec::Encode;
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::segment::Key;
 use sapwood_serialize::{
-    Corruption, FrameKind, Lsn, Msn, Op, Record, Records, TreeId, begin_frame,
+    Corruption, FrameKind, Lsn, Memory, Msn, Op, Record, Records, TreeId, begin_frame,
 };
 
 use crate::catalog::Catalog;
@@ -55,7 +56,7 @@ impl Durability {
 
 /// Encoded records that wait for a leader.
 struct Pending {
-    records: Vec<u8>,
+    records: Memory,
     logging: Logging,
     guard: Option<Guard>,
     outcome: Mutex<Option<Outcome>>,
@@ -69,7 +70,7 @@ pub(crate) struct Proposal<'a> {
     pub(crate) logging: Logging,
     /// What they depend on.
     pub(crate) guard: Option<&'a Guard>,
-    pub(crate) encode: &'a dyn Fn(&mut Vec<u8>),
+    pub(crate) encode: &'a dyn Fn(&mut Memory),
 }
 
 /// Where a commit stands in the order of the database.
@@ -135,7 +136,7 @@ pub(crate) struct Line {
 
 struct Leader {
     next_msn: Msn,
-    frame: Vec<u8>,
+    frame: Memory,
 }
 
 impl Line {
@@ -143,7 +144,7 @@ impl Line {
         Line {
             queue: Mutex::new(Rank::JobQueue, Queue::default()),
             changed: Condvar::new(),
-            leader: Mutex::new(Rank::WalBuffer, Leader { next_msn, frame: Vec::new() }),
+            leader: Mutex::new(Rank::WalBuffer, Leader { next_msn, frame: Memory::default() }),
             watches: Mutex::new(Rank::JobQueue, Vec::new()),
             is_watched: AtomicBool::new(false),
         }
@@ -212,7 +213,7 @@ impl Engine {
         &self,
         bytes: usize,
         durability: Durability,
-        encode: &dyn Fn(&mut Vec<u8>),
+        encode: &dyn Fn(&mut Memory),
     ) -> Result<()> {
         let logging = durability.logging();
         match self.propose(&Proposal { bytes, logging, guard: None, encode })? {
@@ -226,7 +227,7 @@ impl Engine {
     pub(crate) fn propose(&self, proposal: &Proposal<'_>) -> Result<Settled> {
         self.admit(proposal.bytes as u64)?;
         let pending = || {
-            let mut records = Vec::with_capacity(proposal.bytes);
+            let mut records = Memory::with_room(proposal.bytes);
             (proposal.encode)(&mut records);
             let (logging, guard) = (proposal.logging, proposal.guard.cloned());
             Pending { records, logging, guard, outcome: Mutex::new(Rank::Storage, None) }
@@ -278,7 +279,7 @@ impl Engine {
                 if has_own {
                     (own.encode)(frame);
                 }
-                waiting.iter().filter(alike).for_each(|pending| frame.extend(&pending.records));
+                waiting.iter().filter(alike).for_each(|pending| frame.put(&pending.records));
             });
             let outcome = outcome.map(Settled::Committed);
             for pending in waiting.iter().filter(alike) {
@@ -290,7 +291,7 @@ impl Engine {
         }
         for pending in &waiting {
             if let Some(guard) = &pending.guard {
-                let records = |frame: &mut Vec<u8>| frame.extend(&pending.records);
+                let records = |frame: &mut Memory| frame.put(&pending.records);
                 let outcome = self.commit_unless_changed(guard, pending.logging, &records);
                 *pending.outcome.lock() = Some(outcome);
             }
@@ -306,7 +307,7 @@ impl Engine {
         &self,
         guard: &Guard,
         logging: Logging,
-        encode: &dyn Fn(&mut Vec<u8>),
+        encode: &dyn Fn(&mut Memory),
     ) -> Outcome {
         match self.verdict(guard)? {
             Verdict::Stands => {
@@ -322,7 +323,7 @@ impl Engine {
     fn commit_group(
         &self,
         logging: Logging,
-        encode: &mut dyn FnMut(&mut Vec<u8>),
+        encode: &mut dyn FnMut(&mut Memory),
     ) -> std::result::Result<Committed, Fault> {
         self.table.poison().check()?;
         if self.is_closed() {
@@ -338,6 +339,7 @@ impl Engine {
         let start = frame.len();
         encode(&mut frame);
         let records = start..frame.len();
+        let _on_its_way = self.table.on_its_way(frame.len());
         let view = self.views.load();
         view.active.promise(&self.table, (records.len()) as u64)?;
         let end = match logging {
@@ -372,9 +374,9 @@ impl Engine {
     }
 
     /// A frame that one huge batch has blown up is not kept.
-    fn keep_small(&self, frame: &mut Vec<u8>) {
-        if frame.capacity() > 1 << 20 {
-            *frame = Vec::new();
+    fn keep_small(&self, frame: &mut Memory) {
+        if frame.is_large() {
+            *frame = Memory::default();
         }
     }
 }

@@ -15,7 +15,7 @@ use sapwood_cachetable::sync::{Condvar, Mutex, Rank};
 use sapwood_cachetable::{Cachetable, Captured, Fault, Flip, StepPoint};
 use sapwood_flusher::{Mover, Outcome};
 use sapwood_serialize::superblock::{Session, Superblock};
-use sapwood_serialize::{FrameKind, Lsn, Msn, StorageLock, begin_frame};
+use sapwood_serialize::{FrameKind, Lsn, Memory, Msn, StorageLock, begin_frame};
 
 use crate::background::Wakers;
 use crate::catalog::Catalog;
@@ -526,7 +526,7 @@ impl Engine {
         if !self.log.wants_mark() {
             return Ok(());
         }
-        let mut frame = Vec::new();
+        let mut frame = Memory::default();
         begin_frame(&mut frame);
         self.log.make_room(frame.len() as u64 + 8)?;
         self.log.append(FrameKind::Mark, self.line.next_msn(), &mut frame).map(|_| ())

@@ -85,11 +85,14 @@ impl Engine {
             return Err(Error::new(Kind::BatchTooLarge { bytes, most }));
         }
         let pressure = self.pressure_with(bytes);
-        if pressure < 0.5 {
-            return Ok(());
-        }
         if pressure >= 1.0 {
-            return self.wait_for_room(bytes);
+            self.wait_for_room(bytes)?;
+        }
+        if bytes > self.table.budget().total / 32 {
+            return self.make_room_for(bytes);
+        }
+        if !(0.5..1.0).contains(&pressure) {
+            return Ok(());
         }
         #[expect(
             clippy::cast_possible_truncation,
@@ -152,6 +155,17 @@ impl Engine {
         }
         self.throttle.note(self.table.now().saturating_sub(start));
         Ok(())
+    }
+
+    /// Sees to room for what is large beside the budget: the writer itself writes out what jobs have
+    /// built and not written yet, else those would come on top of all that is there.
+    fn make_room_for(&self, bytes: u64) -> Result<()> {
+        let _on_its_way = self.table.on_its_way(usize::try_from(bytes).unwrap_or(usize::MAX));
+        match self.table.make_room_by_writing() {
+            // The disk is full, which the log will tell if that has no room either.
+            Err(fault) if fault.is_retryable() => Ok(()),
+            made => Ok(made?),
+        }
     }
 
     /// In manual mode: steps until a generation has left. When nothing moves any more, a spill goes

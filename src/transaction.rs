@@ -28,6 +28,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sapwood_cachetable::sync::{Mutex, Rank};
+use sapwood_serialize::codec::Encode;
 use sapwood_serialize::run::Bounds;
 use sapwood_serialize::{Op, Record, TreeId};
 
@@ -507,7 +508,7 @@ fn commit_records(
         bytes: records.len(),
         logging: durability.logging(),
         guard: Some(guard),
-        encode: &|out| out.extend_from_slice(records),
+        encode: &|out| out.put(records),
     };
     match engine.propose(&proposal)? {
         Settled::Unknown => engine.propose_slowly(guard, &proposal),

@@ -183,7 +183,7 @@ impl Tree {
                 bytes: key.len() + op.payload().len() + 16,
                 logging: Logging::Logged,
                 guard: Some(&guard),
-                encode: &|out: &mut Vec<u8>| encode_record(out, &record),
+                encode: &|out| encode_record(out, &record),
             };
             let settled = match engine.propose(&proposal)? {
                 // Reading again would end the same way for as long as a bulk load or a large

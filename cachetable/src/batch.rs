@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use sapwood_serialize::segment_image::{SegmentIdentity, decode_page};
-use sapwood_serialize::{Corruption, Page, PagePlace, PageSummary};
+use sapwood_serialize::{Corruption, Memory, Page, PagePlace, PageSummary};
 
 use crate::cachetable::EncoderPool;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ pub(crate) struct Batch {
     identity: SegmentIdentity,
     pages: Vec<StoredPage>,
     /// The bytes from the start of the first page to the end of the last.
-    stored: Vec<u8>,
+    stored: Memory,
     /// The first page that nobody has taken.
     next: AtomicUsize,
 }
@@ -49,23 +49,26 @@ pub(crate) type Decoded = Result<Page, Corruption>;
 type Helped = (usize, Result<Decoded, Box<dyn Any + Send>>);
 
 impl Batch {
-    pub(crate) fn new(identity: SegmentIdentity, pages: Vec<StoredPage>, stored: Vec<u8>) -> Batch {
+    pub(crate) fn new(identity: SegmentIdentity, pages: Vec<StoredPage>, stored: Memory) -> Batch {
         Batch { identity, pages, stored, next: AtomicUsize::new(0) }
     }
 
     /// Decodes all pages, in their order. Gives back the memory that they were read into, unless
-    /// another thread still has it.
+    /// another thread still has it, or it is large.
     ///
     /// # Panics
     /// When decoding does, here or on another thread.
-    pub(crate) fn decode(self, pool: Option<&EncoderPool>) -> (Vec<Decoded>, Vec<u8>) {
+    pub(crate) fn decode(self, pool: Option<&EncoderPool>) -> (Vec<Decoded>, Option<Vec<u8>>) {
         match pool.filter(|_| self.pages.len() >= SHARED_FROM) {
             Some(pool) => Arc::new(self).decode_with(pool),
-            None => ((0..self.pages.len()).map(|at| self.decode_one(at)).collect(), self.stored),
+            None => {
+                let decoded = (0..self.pages.len()).map(|at| self.decode_one(at)).collect();
+                (decoded, self.stored.into_small())
+            }
         }
     }
 
-    fn decode_with(self: Arc<Batch>, pool: &EncoderPool) -> (Vec<Decoded>, Vec<u8>) {
+    fn decode_with(self: Arc<Batch>, pool: &EncoderPool) -> (Vec<Decoded>, Option<Vec<u8>>) {
         let (sender, receiver) = channel();
         for _ in 1..pool.current_num_threads().max(2) {
             // What waits in the pool's queue holds nothing: the pool may not come for long.
@@ -85,7 +88,7 @@ impl Batch {
         for (at, page) in receiver.iter().take(missing) {
             decoded[at] = Some(page.unwrap_or_else(|panic| resume_unwind(panic)));
         }
-        let memory = Arc::into_inner(self).map(|batch| batch.stored).unwrap_or_default();
+        let memory = Arc::into_inner(self).and_then(|batch| batch.stored.into_small());
         (decoded.into_iter().flatten().collect(), memory)
     }
 
@@ -203,13 +206,13 @@ mod tests {
         }
         let (decoded, memory) = batch(100).decode(Some(&pool));
         assert_eq!(keys_of(&decoded).iter().flatten().count(), 100);
-        assert!(memory.capacity() > 10_000, "what waits in the queue holds the pages");
+        assert!(memory.unwrap().capacity() > 10_000, "what waits in the queue holds the pages");
         drop(release);
     }
 
     #[test]
     fn memory_comes_back_for_the_next_read() {
         let (_, memory) = batch(3).decode(None);
-        assert!(memory.capacity() > 600);
+        assert!(memory.unwrap().capacity() > 600);
     }
 }

@@ -21,7 +21,7 @@ use sapwood_serialize::node::{Handle, Image, Node, ResidentNode};
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{SegmentIdentity, SegmentMeta};
 use sapwood_serialize::{
-    BlockId, Charge, Compression, DatabaseId, Meter, Page, SegmentId, Storage, StorageFile,
+    BlockId, Charge, Compression, DatabaseId, Memory, Meter, Page, SegmentId, Storage, StorageFile,
 };
 
 use crate::budget::Budget;
@@ -50,6 +50,8 @@ pub struct Meters {
     pub directories: Meter,
     /// Generations.
     pub memtables: Meter,
+    /// Copies of what is large, on their way between memory and disk.
+    pub on_their_way: Meter,
     /// Space that was promised to what is not written yet.
     pub promised: Meter,
     /// Versions in segments that newer ones follow: kept for readers, or not forgotten yet.
@@ -59,7 +61,10 @@ pub struct Meters {
 impl Meters {
     /// Everything that counts against the budget.
     pub fn resident(&self) -> u64 {
-        self.pages.bytes() + self.directories.bytes() + self.memtables.bytes()
+        self.pages.bytes()
+            + self.directories.bytes()
+            + self.memtables.bytes()
+            + self.on_their_way.bytes()
     }
 }
 
@@ -85,6 +90,8 @@ pub struct Cachetable {
     pub(crate) ledger: Mutex<Ledger>,
     /// Signalled when a write that somebody may wait for has ended.
     pub(crate) written: Condvar,
+    /// Whether something large is being written; changed behind the publish mutex alone.
+    pub(crate) is_writing_large: AtomicBool,
     // Behind mutexes of their own.
     pages: Mutex<Clock>,
     directories: Mutex<Clock>,
@@ -129,6 +136,7 @@ impl Cachetable {
             steps: Steps::default(),
             ledger: Mutex::new(Rank::Publish, ledger),
             written: Condvar::new(),
+            is_writing_large: AtomicBool::new(false),
             pages: Mutex::new(Rank::PageShard, Clock::default()),
             directories: Mutex::new(Rank::PageShard, Clock::default()),
             growing: Mutex::new(Rank::Claims, ()),
@@ -286,6 +294,17 @@ impl Cachetable {
             }
         }
         true
+    }
+
+    /// Accounts for a copy of `bytes` bytes for as long as the returned value lives, and makes room
+    /// for it. What is not large is not asked for: the reserve has room for that.
+    pub fn on_its_way(&self, bytes: usize) -> Option<Charge> {
+        let is_large = bytes > Memory::SMALL_BYTES_MOST;
+        let charge = is_large.then(|| self.meters.on_their_way.charge(bytes));
+        if is_large {
+            self.make_room();
+        }
+        charge
     }
 
     fn evict_page(&self) -> bool {

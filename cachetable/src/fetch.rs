@@ -15,7 +15,7 @@ use sapwood_serialize::node_image::decode_node;
 use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{PageSlot, ResidentSegment, Segment, SegmentPlace};
 use sapwood_serialize::segment_image::decode_meta;
-use sapwood_serialize::{BlockId, Corruption, Directory, Page, checksum};
+use sapwood_serialize::{BlockId, Corruption, Directory, Memory, Page, checksum};
 
 use crate::batch::{Batch, StoredPage};
 use crate::cachetable::{BLOCK_FILE, Cachetable};
@@ -203,11 +203,10 @@ impl Cachetable {
         let directory = &part.meta().directory;
         let (offset, wanted, stored) = self.read_pages(segment, directory, range)?;
         let start = wanted.first().map_or(0, |first| first.place.offset);
+        let _on_its_way = self.on_its_way(stored.len());
         let batch = Batch::new(self.identity(segment), wanted.clone(), stored);
         let (decoded, stored) = batch.decode(self.pool.as_ref());
-        if stored.capacity() <= BUFFER_BYTES_MOST {
-            BUFFER.set(stored);
-        }
+        BUFFER.set(stored.filter(|kept| kept.capacity() <= BUFFER_BYTES_MOST).unwrap_or_default());
         let mut pages = Vec::with_capacity(wanted.len());
         for (StoredPage { index, place, .. }, page) in wanted.into_iter().zip(decoded) {
             let page = page.and_then(|page| lies_between_fences(page, directory, index)).map_err(
@@ -233,7 +232,7 @@ impl Cachetable {
         segment: &Segment,
         directory: &Directory,
         range: Range<usize>,
-    ) -> Result<(u64, Vec<StoredPage>, Vec<u8>), Fault> {
+    ) -> Result<(u64, Vec<StoredPage>, Memory), Fault> {
         let wanted = |index| {
             let (place, summary) = (directory.place(index)?, directory.summary(index));
             Some(StoredPage { index, place, summary })
@@ -247,8 +246,10 @@ impl Cachetable {
         let start = wanted.first().map_or(0, |first| first.place.offset);
         let end = wanted.last().map_or(0, |last| last.place.offset + last.place.stored_bytes);
         let offset = place.extent.offset + u64::from(start);
-        let mut stored = BUFFER.take();
-        self.read_into(offset, (end - start) as usize, &mut stored)?;
+        let bytes = (end - start) as usize;
+        self.check_reach(offset, bytes)?;
+        let mut stored = buffer(bytes);
+        self.read_at(offset, &mut stored)?;
         self.counters().pages_read.add(wanted.len() as u64);
         Ok((offset, wanted, stored))
     }
@@ -281,30 +282,48 @@ impl Cachetable {
     /// Reads `count` bytes at `offset`; both come from references that were checked against the
     /// extent, and the file's length bounds what is allocated.
     pub(crate) fn read(&self, offset: u64, count: usize) -> Result<Vec<u8>, Fault> {
-        let mut bytes = Vec::new();
-        self.read_into(offset, count, &mut bytes)?;
+        self.check_reach(offset, count)?;
+        let mut bytes = vec![0; count];
+        self.read_at(offset, &mut bytes)?;
         Ok(bytes)
     }
 
-    /// The same into a buffer that may have been used before: it is not made zero again.
-    fn read_into(&self, offset: u64, count: usize, bytes: &mut Vec<u8>) -> Result<(), Fault> {
-        const LARGE: usize = 1 << 20;
-        let failed = |error| Fault::io("reading", BLOCK_FILE, error);
-        let end = offset.checked_add(count as u64);
-        // A small read that fails costs nothing; before a large allocation the file is asked.
-        if count > LARGE && end > Some(self.file.len().map_err(failed)?) || end.is_none() {
-            let rule = "it lies beyond the end of the file";
-            return Err(Corruption::new("block", 0, rule).within(BLOCK_FILE, offset).into());
+    /// Refuses a large read beyond the end of the file before anything is allocated for it. A small
+    /// one that fails costs nothing.
+    fn check_reach(&self, offset: u64, count: usize) -> Result<(), Fault> {
+        let end = offset.checked_add(count as u64).ok_or_else(|| beyond_the_end(offset))?;
+        let is_large = count > Memory::SMALL_BYTES_MOST;
+        if is_large && end > self.file.len().map_err(cannot_read)? {
+            return Err(beyond_the_end(offset));
         }
-        bytes.resize(count, 0);
-        self.file.read_at(bytes, offset).map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => {
-                let rule = "it lies beyond the end of the file";
-                Corruption::new("block", 0, rule).within(BLOCK_FILE, offset).into()
-            }
-            _ => failed(error),
-        })?;
-        self.counters().bytes_read.add(count as u64);
         Ok(())
     }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Fault> {
+        self.file.read_at(bytes, offset).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => beyond_the_end(offset),
+            _ => cannot_read(error),
+        })?;
+        self.counters().bytes_read.add(bytes.len() as u64);
+        Ok(())
+    }
+}
+
+fn cannot_read(error: std::io::Error) -> Fault {
+    Fault::io("reading", BLOCK_FILE, error)
+}
+
+fn beyond_the_end(offset: u64) -> Fault {
+    let rule = "it lies beyond the end of the file";
+    Corruption::new("block", 0, rule).within(BLOCK_FILE, offset).into()
+}
+
+/// Memory for a read of this thread: what the last one was read into, which is not made zero again.
+fn buffer(bytes: usize) -> Memory {
+    if bytes > Memory::SMALL_BYTES_MOST {
+        return Memory::take(bytes);
+    }
+    let mut last = BUFFER.take();
+    last.resize(bytes, 0);
+    last.into()
 }

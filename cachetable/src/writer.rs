@@ -17,11 +17,12 @@ use sapwood_serialize::node::Handle;
 use sapwood_serialize::node_image::encode_node;
 use sapwood_serialize::segment::{PageSlot, ResidentSegment, Segment, SegmentPlace, Standing};
 use sapwood_serialize::segment_image::encode_segment;
-use sapwood_serialize::{Extent, Page, checksum};
+use sapwood_serialize::{Extent, Memory, Page, checksum};
 
 use crate::cachetable::{BLOCK_FILE, Cachetable};
 use crate::fault::Fault;
 use crate::space::is_full;
+use crate::sync::atomic::Ordering;
 
 /// What a job's own segment is, as against one that a view already holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,30 +35,45 @@ pub enum Ownership {
     View,
 }
 
+/// Something that is to be written by one thread.
+#[derive(Clone, Copy)]
+struct Unwritten<'a> {
+    standing: &'a Standing,
+    /// Of what is large one at a time is written: each has a second copy on its way.
+    is_large: bool,
+}
+
 /// Ends a write that was begun, also when it panics: others may wait for it.
-struct Ends<'a>(&'a Cachetable, &'a Standing);
+struct Ends<'a>(&'a Cachetable, Unwritten<'a>);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
-        let _ledger = self.0.ledger.lock();
-        self.1.end_write();
-        self.0.written.notify_all();
+        let Ends(table, what) = self;
+        let _ledger = table.ledger.lock();
+        what.standing.end_write();
+        if what.is_large {
+            table.is_writing_large.store(false, Ordering::Relaxed);
+        }
+        table.written.notify_all();
     }
 }
 
 impl Cachetable {
     /// Writes `segment` if it was not written yet, and waits for a write that is under way.
     pub fn write_segment(&self, segment: &Arc<Segment>, owner: Ownership) -> Result<(), Fault> {
-        if !self.begin(segment.standing(), &|| segment.place().is_some()) {
+        let is_large = segment.facts().bytes > Memory::SMALL_BYTES_MOST as u64;
+        let what = Unwritten { standing: segment.standing(), is_large };
+        if !self.begin(what, &|| segment.place().is_some()) {
             return Ok(());
         }
-        let _ends = Ends(self, segment.standing());
+        let _ends = Ends(self, what);
         self.write_segment_now(segment, owner)
     }
 
     fn write_segment_now(&self, segment: &Arc<Segment>, owner: Ownership) -> Result<(), Fault> {
         let part = segment.resident().expect("an unwritten segment is resident");
         let pages: Vec<Arc<Page>> = part.slots().iter().filter_map(PageSlot::page).collect();
+        let _on_its_way = self.on_its_way(pages.iter().map(|page| page.bytes()).sum());
         let encoded =
             encode_segment(self.identity(segment), part.meta(), &pages, segment.compression());
         let extent = self.write_extent(&encoded.bytes)?;
@@ -86,11 +102,11 @@ impl Cachetable {
 
     /// Writes the image of `handle` if it was not written yet; its segments must be.
     pub fn write_node(&self, handle: &Arc<Handle>) -> Result<(), Fault> {
-        let standing = handle.image().standing();
-        if !self.begin(standing, &|| handle.image().place().is_some()) {
+        let what = Unwritten { standing: handle.image().standing(), is_large: false };
+        if !self.begin(what, &|| handle.image().place().is_some()) {
             return Ok(());
         }
-        let _ends = Ends(self, standing);
+        let _ends = Ends(self, what);
         self.write_node_now(handle)
     }
 
@@ -110,14 +126,19 @@ impl Cachetable {
         Ok(())
     }
 
-    /// Whether the caller is the one to write; waits while somebody else is at it.
-    fn begin(&self, standing: &Standing, is_written: &dyn Fn() -> bool) -> bool {
+    /// Whether the caller is the one to write; waits while somebody else is at it, or at something
+    /// else that is large where this is.
+    fn begin(&self, what: Unwritten<'_>, is_written: &dyn Fn() -> bool) -> bool {
         let mut ledger = self.ledger.lock();
         loop {
             if is_written() {
                 return false;
             }
-            if standing.begin_write() {
+            let waits = what.is_large && self.is_writing_large.load(Ordering::Relaxed);
+            if !waits && what.standing.begin_write() {
+                if what.is_large {
+                    self.is_writing_large.store(true, Ordering::Relaxed);
+                }
                 return true;
             }
             self.written.wait(&mut ledger);

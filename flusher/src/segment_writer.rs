@@ -18,7 +18,7 @@ use sapwood_serialize::run::SegmentRef;
 use sapwood_serialize::segment::{Content, Key, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{Directory, PageSummary, SegmentMeta};
 use sapwood_serialize::{
-    Corruption, Filter, KeyBits, Msn, Op, Page, PageBuilder, SegmentId, Version,
+    Charge, Corruption, Filter, KeyBits, Msn, Op, Page, PageBuilder, SegmentId, Version,
 };
 
 use crate::limits::Limits;
@@ -75,6 +75,16 @@ impl<'a> Draft<'a> {
     /// The view has all but these, which are given back.
     pub fn published_but(&mut self, lost: &BTreeSet<SegmentId>) {
         self.segments.retain(|segment| lost.contains(&segment.id()));
+    }
+
+    /// The same before something of `bytes` bytes is built, for which the returned value stands
+    /// until then.
+    fn make_room_for(&self, bytes: usize) -> Result<Option<Charge>, Fault> {
+        let charge = self.table.on_its_way(bytes);
+        if charge.is_some() {
+            self.make_room()?;
+        }
+        Ok(charge)
     }
 
     /// Writes segments out where memory needs it: those of the view, then its own, oldest first.
@@ -212,10 +222,15 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             self.content = Content::Mixed;
         }
         let bytes = PageBuilder::cell_bytes(key, versions);
-        if !self.builder.is_empty()
-            && self.builder.bytes() + bytes > self.options.page_bytes as usize
-        {
+        let page_bytes = self.options.page_bytes as usize;
+        if !self.builder.is_empty() && self.builder.bytes() + bytes > page_bytes {
             self.close_page()?;
+        }
+        if bytes > page_bytes && self.is_large(bytes as u64) {
+            let room = self.draft.make_room_for(bytes)?;
+            let page = Page::of_row(key, versions);
+            drop(room);
+            return self.hold(page);
         }
         self.builder.push(key, versions);
         Ok(())
@@ -223,6 +238,11 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
 
     fn close_page(&mut self) -> Result<(), Fault> {
         let page = self.builder.finish();
+        self.hold(page)
+    }
+
+    /// Holds a page back for the one that comes next, unless it is large.
+    fn hold(&mut self, page: Page) -> Result<(), Fault> {
         let is_large = self.is_large(page.bytes() as u64);
         if let Some(held) = self.held_page.replace(page) {
             self.pack(held)?;

@@ -14,10 +14,10 @@
 //! 2. it is a group, and no older than the file's first message.
 
 use crate::checksum::checksum;
-use crate::codec::Decoder;
+use crate::codec::{Decoder, Encode};
 use crate::frame_head::{
     CHECKSUM_BYTES, ENDS_EARLY, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind,
-    WalHeader, covered, payload,
+    WalHeader, covered, pad_frame, payload,
 };
 use crate::ids::{Lsn, Msn};
 
@@ -39,7 +39,7 @@ const HEAD_BYTES: usize = BRIEF_HEADER_BYTES - CHECKSUM_BYTES;
 pub fn finish_brief_frame(
     header: &WalHeader,
     head: &FrameHead,
-    out: &mut Vec<u8>,
+    out: &mut impl Encode,
     start: usize,
 ) -> Option<usize> {
     assert!(head.kind == FrameKind::Group);
@@ -47,7 +47,7 @@ pub fn finish_brief_frame(
     let count = head.first_msn.to_raw().checked_sub(header.first_msn.to_raw())?;
     let count = u32::try_from(count).ok()?;
     let start = start + FRAME_HEADER_BYTES - BRIEF_HEADER_BYTES;
-    out.resize(start + (out.len() - start).next_multiple_of(FRAME_ALIGNMENT), 0);
+    pad_frame(out, start);
     let frame = out.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut);
     let (sum, covered) = frame.expect("a frame was begun there");
     let [a, b] = MAGIC;

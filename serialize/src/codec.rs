@@ -3,6 +3,8 @@
 //! All numbers are little-endian. Reading is total: any bytes give a value or a [`Corruption`], and
 //! no length is believed before that many bytes are seen to be there.
 
+use std::ops::DerefMut;
+
 use crate::error::Corruption;
 
 /// No counter of a database gets there; below it, one more can always be counted.
@@ -10,50 +12,68 @@ pub const COUNTER_END: u64 = 1 << 60;
 /// What is wrong with a counter that does.
 pub(crate) const COUNTER_RULE: &str = "a counter is beyond what any database reaches";
 
-/// Appends numbers and byte strings to a vector.
-pub trait Encode {
+/// Bytes to which numbers and byte strings are appended.
+pub trait Encode: DerefMut<Target = [u8]> {
+    /// Sees to room for `bytes` more, which will be put one after the other.
+    fn make_room(&mut self, bytes: usize);
+
+    /// These bytes and nothing else.
+    fn put(&mut self, bytes: &[u8]);
+
+    /// The vector that this is, if it is one: nothing has to be asked before each of many bytes.
+    fn as_vector(&mut self) -> Option<&mut Vec<u8>>;
+
     /// One byte.
-    fn put_u8(&mut self, value: u8);
+    fn put_u8(&mut self, value: u8) {
+        self.put(&[value]);
+    }
+
     /// Two bytes.
-    fn put_u16(&mut self, value: u16);
+    fn put_u16(&mut self, value: u16) {
+        self.put(&value.to_le_bytes());
+    }
+
     /// Four bytes.
-    fn put_u32(&mut self, value: u32);
+    fn put_u32(&mut self, value: u32) {
+        self.put(&value.to_le_bytes());
+    }
+
     /// Eight bytes.
-    fn put_u64(&mut self, value: u64);
+    fn put_u64(&mut self, value: u64) {
+        self.put(&value.to_le_bytes());
+    }
+
     /// One to ten bytes, seven bits each, lowest first.
-    fn put_varint(&mut self, value: u64);
+    fn put_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.put_u8((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        self.put_u8(value as u8);
+    }
+
     /// A length as a varint, then the bytes.
-    fn put_bytes(&mut self, bytes: &[u8]);
+    fn put_bytes(&mut self, bytes: &[u8]) {
+        self.put_varint(bytes.len() as u64);
+        self.put(bytes);
+    }
 }
 
 impl Encode for Vec<u8> {
+    fn make_room(&mut self, bytes: usize) {
+        self.reserve(bytes);
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn as_vector(&mut self) -> Option<&mut Vec<u8>> {
+        Some(self)
+    }
+
     fn put_u8(&mut self, value: u8) {
         self.push(value);
-    }
-
-    fn put_u16(&mut self, value: u16) {
-        self.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn put_u32(&mut self, value: u32) {
-        self.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn put_u64(&mut self, value: u64) {
-        self.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn put_varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.push((value & 0x7f) as u8 | 0x80);
-            value >>= 7;
-        }
-        self.push(value as u8);
-    }
-
-    fn put_bytes(&mut self, bytes: &[u8]) {
-        self.put_varint(bytes.len() as u64);
-        self.extend_from_slice(bytes);
     }
 }
 

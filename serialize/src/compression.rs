@@ -14,6 +14,7 @@ use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_outpu
 use serde::{Deserialize, Serialize};
 
 use crate::error::Corruption;
+use crate::memory::Memory;
 
 /// A way of storing bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -71,45 +72,39 @@ impl Compression {
     }
 }
 
-/// Compresses one payload after the other, with the same memory.
+/// Compresses one payload after the other, with the same table.
 #[derive(Default)]
-pub struct Compressor {
-    table: CompressTable,
-    /// Holds what was compressed last.
-    stored: Vec<u8>,
-}
+pub struct Compressor(CompressTable);
 
 impl Compressor {
-    /// Compresses `raw` as `wanted`, unless that would save less than an eighth; says what it did.
-    pub fn compress<'a>(
-        &'a mut self,
-        wanted: Compression,
-        raw: &'a [u8],
-    ) -> (Compression, &'a [u8]) {
-        let saves = |length: usize| length <= raw.len() - raw.len() / 8 && length < raw.len();
-        match wanted {
-            Compression::Lz4 => match self.lz4(raw) {
-                stored if saves(stored.len()) => (Compression::Lz4, stored),
-                _ => (Compression::None, raw),
-            },
-            Compression::None => (Compression::None, raw),
-        }
+    /// The most room that `raw_bytes` bytes need while they are compressed.
+    pub fn room_for(raw_bytes: usize) -> usize {
+        get_maximum_output_size(raw_bytes).max(raw_bytes)
     }
 
-    fn lz4(&mut self, raw: &[u8]) -> &[u8] {
-        let most = get_maximum_output_size(raw.len());
-        if self.stored.len() < most {
-            self.stored.resize(most, 0);
-        }
-        let length = compress_into_with_table(raw, &mut self.stored, &mut self.table);
-        let length = length.expect("there is room for what cannot be compressed");
-        self.stored.get(..length).unwrap_or_default()
+    /// Appends `raw` to `out`, compressed as `wanted` unless that would save less than an eighth;
+    /// says what it did. What is large has no other copy on its way.
+    pub fn compress(&mut self, wanted: Compression, raw: &[u8], out: &mut Memory) -> Compression {
+        let saves = |length: usize| length <= raw.len() - raw.len() / 8 && length < raw.len();
+        out.append_with(Compressor::room_for(raw.len()), |room| {
+            if wanted == Compression::Lz4 {
+                let length = compress_into_with_table(raw, room, &mut self.0);
+                let length = length.expect("there is room for what cannot be compressed");
+                if saves(length) {
+                    return (length, Compression::Lz4);
+                }
+            }
+            if let Some(room) = room.get_mut(..raw.len()) {
+                room.copy_from_slice(raw);
+            }
+            (raw.len(), Compression::None)
+        })
     }
 }
 
 impl fmt::Debug for Compressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Compressor").field("room", &self.stored.len()).finish_non_exhaustive()
+        f.debug_struct("Compressor").finish_non_exhaustive()
     }
 }
 
@@ -124,8 +119,8 @@ mod tests {
     use super::*;
 
     fn compress(wanted: Compression, raw: &[u8]) -> (Compression, Vec<u8>) {
-        let mut compressor = Compressor::default();
-        let (compression, stored) = compressor.compress(wanted, raw);
+        let mut stored = Memory::with_room(0);
+        let compression = Compressor::default().compress(wanted, raw, &mut stored);
         (compression, stored.to_vec())
     }
 
@@ -157,10 +152,13 @@ mod tests {
     #[test]
     fn one_compressor_serves_payloads_of_any_size() {
         let mut compressor = Compressor::default();
-        for length in [100, 8_000, 200_000, 0, 5, 300_000, 8_000] {
+        let mut out = Memory::with_room(0);
+        for length in [100, 8_000, 200_000, 0, 5, 3_000_000, 8_000] {
             let raw: Vec<u8> = (0..length).map(|at: u32| (at / 7) as u8 & 15).collect();
-            let (compression, stored) = compressor.compress(Compression::Lz4, &raw);
+            let start = out.len();
+            let compression = compressor.compress(Compression::Lz4, &raw, &mut out);
             assert_eq!(compression == Compression::Lz4, length > 5, "{length}");
+            let stored = out.get(start..).unwrap();
             assert_eq!(decompress(compression, stored, raw.len()), Ok(raw));
         }
     }

@@ -6,6 +6,7 @@
 //!                   `------------- covered by the checksum ----------------'
 //! ```
 
+use crate::codec::Encode;
 use crate::ids::{DatabaseId, Epoch, GenerationId, Lsn, Msn};
 use crate::zeros::is_zero;
 
@@ -94,8 +95,18 @@ pub struct Frame<'a> {
 }
 
 /// Makes room for a frame's header at the end of `out`; its payload is appended behind.
-pub fn begin_frame(out: &mut Vec<u8>) {
-    out.resize(out.len() + FRAME_HEADER_BYTES, 0);
+pub fn begin_frame(out: &mut impl Encode) {
+    out.put(&[0; FRAME_HEADER_BYTES]);
+}
+
+/// Appends zeros until the frame that begins at `start` ends where another one may begin.
+pub(crate) fn pad_frame(out: &mut impl Encode, start: usize) {
+    let end = start + (out.len() - start).next_multiple_of(FRAME_ALIGNMENT);
+    if let Some(vector) = out.as_vector() {
+        return vector.resize(end, 0);
+    }
+    let padding = [0; FRAME_ALIGNMENT].get(..end - out.len());
+    out.put(padding.unwrap_or_default());
 }
 
 /// What a frame's checksum covers: the rest of its head, the payload and the padding.

@@ -30,8 +30,8 @@ use crate::charge::Charge;
 use crate::codec::{Decoder, Encode, varint_len};
 use crate::error::Corruption;
 use crate::key_head::{Side, common_prefix, key_head, side_of};
+use crate::memory::Memory;
 use crate::message::{Op, VALUE_BYTES_MAX, Version};
-use crate::page_memory;
 use crate::prefetch::prefetch;
 
 /// What a row takes besides its cell: a head and an offset.
@@ -45,7 +45,7 @@ const CHECKED: &str = "the image was checked when the page was decoded, or built
 
 /// Immutable sorted cells: keys with their versions.
 pub struct Page {
-    image: Vec<u8>,
+    image: Memory,
     rows: usize,
     prefix_bytes: usize,
     has_operands: bool,
@@ -63,11 +63,26 @@ impl Page {
         if rows == 0 || rows > bytes / CELL_BYTES_MIN || bytes > PAGE_BYTES_MAX {
             return Err(Corruption::new("page", 0, "the count of rows is out of range"));
         }
-        let mut image = page_memory::take(SLOT_BYTES * rows + bytes);
+        let mut image = Memory::take(SLOT_BYTES * rows + bytes);
         let (slots, cells) = image.split_at_mut(SLOT_BYTES * rows);
         read(cells)?;
         let Found { prefix_bytes, has_operands } = index(slots, cells)?;
         Ok(Page { image, rows, prefix_bytes, has_operands, charge: None })
+    }
+
+    /// A page of one row, made without another copy of it on the way; `versions` newest first.
+    ///
+    /// # Panics
+    /// As [`PageBuilder::push`] does.
+    pub fn of_row(key: &[u8], versions: &[Version<'_>]) -> Page {
+        let mut image = Memory::with_room(PageBuilder::cell_bytes(key, versions));
+        image.put(&[0; SLOT_BYTES]);
+        let has_operands = put_cell(&mut image, key, versions);
+        let prefix_bytes = key.len();
+        let (heads, offsets) = slots_of(image.get_mut(..SLOT_BYTES).expect(CHECKED));
+        heads.fill(head_behind(key, prefix_bytes));
+        offsets.fill(offset_of(SLOT_BYTES));
+        Page { image, rows: 1, prefix_bytes, has_operands, charge: None }
     }
 
     /// What `rows` rows take in memory besides their cells.
@@ -206,15 +221,9 @@ impl Page {
     /// The bytes from the start of a row's cell to the end of the image.
     fn cell(&self, row: usize) -> &[u8] {
         assert!(row < self.rows, "row {row} of a page with {} rows", self.rows);
-        let slot = 8 * self.rows + 4 * row;
-        let offset = self.image.get(slot..).and_then(<[u8]>::first_chunk).expect(CHECKED);
-        self.image.get(u32::from_le_bytes(*offset) as usize..).expect(CHECKED)
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        page_memory::give_back(std::mem::take(&mut self.image));
+        let (image, slot) = (&*self.image, 8 * self.rows + 4 * row);
+        let offset = image.get(slot..).and_then(<[u8]>::first_chunk).expect(CHECKED);
+        image.get(u32::from_le_bytes(*offset) as usize..).expect(CHECKED)
     }
 }
 
@@ -253,20 +262,8 @@ impl PageBuilder {
     /// When there is no version, and when a key or value is longer than the format allows.
     pub fn push(&mut self, key: &[u8], versions: &[Version<'_>]) {
         debug_assert!(self.last_key().is_none_or(|last| last < key));
-        debug_assert!(versions.is_sorted_by(|newer, older| newer.msn > older.msn));
-        assert!(!versions.is_empty());
-        let key_bytes = u16::try_from(key.len()).expect("keys are limited to 65535 bytes");
         self.starts.push(self.cells.len());
-        self.cells.put_u16(key_bytes);
-        self.cells.extend_from_slice(key);
-        self.cells.put_varint(versions.len() as u64);
-        for Version { msn, op } in versions {
-            assert!(op.payload().len() <= VALUE_BYTES_MAX);
-            self.has_operands |= matches!(op, Op::Merge(_));
-            self.cells.put_u8(op.kind());
-            self.cells.put_varint(*msn);
-            self.cells.put_bytes(op.payload());
-        }
+        self.has_operands |= put_cell(&mut self.cells, key, versions);
     }
 
     /// The length that the image would have if it were finished now.
@@ -304,7 +301,7 @@ impl PageBuilder {
         let rows = self.rows();
         let last_key = self.last_key().unwrap_or_default();
         let prefix_bytes = common_prefix(split_key(&self.cells).0, last_key);
-        let mut image = page_memory::take(self.bytes());
+        let mut image = Memory::take(self.bytes());
         let (slots, cells) = image.split_at_mut(SLOT_BYTES * rows);
         cells.copy_from_slice(&self.cells);
         let (heads, offsets) = slots_of(slots);
@@ -330,6 +327,25 @@ impl PageBuilder {
     fn last_key(&self) -> Option<&[u8]> {
         self.starts.last().map(|start| split_key(self.cell(*start)).0)
     }
+}
+
+/// Appends a cell; tells whether it has operands.
+#[inline]
+fn put_cell(out: &mut impl Encode, key: &[u8], versions: &[Version<'_>]) -> bool {
+    debug_assert!(versions.is_sorted_by(|newer, older| newer.msn > older.msn));
+    assert!(!versions.is_empty());
+    out.put_u16(u16::try_from(key.len()).expect("keys are limited to 65535 bytes"));
+    out.put(key);
+    out.put_varint(versions.len() as u64);
+    let mut has_operands = false;
+    for Version { msn, op } in versions {
+        assert!(op.payload().len() <= VALUE_BYTES_MAX);
+        has_operands |= matches!(op, Op::Merge(_));
+        out.put_u8(op.kind());
+        out.put_varint(*msn);
+        out.put_bytes(op.payload());
+    }
+    has_operands
 }
 
 /// The heads and the offsets in what stands before the cells.

@@ -29,6 +29,7 @@ use crate::compression::{Compression, Compressor};
 use crate::error::Corruption;
 use crate::filter::Filter;
 use crate::ids::{DatabaseId, Extent, SegmentId};
+use crate::memory::Memory;
 use crate::page::Page;
 
 pub use crate::directory::{Directory, DirectoryBuilder, PagePlace, PageSummary};
@@ -89,10 +90,10 @@ pub struct SegmentMeta {
 }
 
 /// A segment as it goes to disk.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct EncodedSegment {
     /// The extent's bytes, padded with zeros to a multiple of [`Extent::UNIT`].
-    pub bytes: Vec<u8>,
+    pub bytes: Memory,
     /// Where the meta block lies among them.
     pub meta_place: MetaPlace,
     /// The directory, with the places that the pages now have.
@@ -109,19 +110,21 @@ pub fn encode_segment(
     pages: &[Arc<Page>],
     compression: Compression,
 ) -> EncodedSegment {
-    let mut bytes = Vec::with_capacity(expected_bytes(meta, compression));
+    let largest = pages.iter().map(|page| Compressor::room_for(page.cells().len())).max();
+    let room = expected_bytes(meta, compression) + largest.unwrap_or_default();
+    let mut bytes = Memory::with_room(room);
     let mut compressor = Compressor::default();
     let places = pages.iter().enumerate().map(|(index, page)| {
         let summary = PageSummary { rows: to_u32(page.rows()), raw_bytes: to_u32(page.bytes()) };
         assert_eq!(meta.directory.summary(index), summary);
-        let payload = compressor.compress(compression, page.cells());
-        append_page(identity, to_u32(index), page, payload, &mut bytes)
+        let wanted = (compression, &mut compressor);
+        append_page(identity, to_u32(index), page, wanted, &mut bytes)
     });
     let places = places.collect();
     let directory = meta.directory.with_places(places);
     let meta_place = append_meta(identity, &directory, &meta.filter, &mut bytes);
     let padded = Extent::round_up(bytes.len() as u64);
-    bytes.resize(usize::try_from(padded).expect(SMALL), 0);
+    bytes.pad(usize::try_from(padded).expect(SMALL));
     EncodedSegment { bytes, meta_place, directory }
 }
 
@@ -198,19 +201,23 @@ fn append_page(
     identity: SegmentIdentity,
     index: u32,
     page: &Page,
-    (compression, payload): (Compression, &[u8]),
-    out: &mut Vec<u8>,
+    (wanted, compressor): (Compression, &mut Compressor),
+    out: &mut Memory,
 ) -> PagePlace {
     let start = out.len();
     out.put_u32(PAGE_MAGIC);
     out.put_u8(SEGMENT_VERSION);
-    out.put_u8(compression.to_raw());
+    let compression_at = out.len();
+    out.put_u8(wanted.to_raw());
     out.put_u16(0);
     out.put_u32(index);
     out.put_u32(to_u32(page.bytes()));
     out.put_u64(identity.segment.to_raw());
     debug_assert_eq!(out.len() - start, PAGE_HEADER_BYTES);
-    out.extend_from_slice(payload);
+    let compression = compressor.compress(wanted, page.cells(), out);
+    if let Some(raw) = out.get_mut(compression_at) {
+        *raw = compression.to_raw();
+    }
     let stored = seal(out, start, identity.page_seed(index));
     PagePlace { offset: to_u32(start), stored_bytes: stored.bytes, checksum: stored.checksum }
 }
@@ -219,7 +226,7 @@ fn append_meta(
     identity: SegmentIdentity,
     directory: &Directory,
     filter: &Filter,
-    out: &mut Vec<u8>,
+    out: &mut Memory,
 ) -> MetaPlace {
     let (mut listed, mut filtered) = (Vec::new(), Vec::new());
     directory.encode(&mut listed);
@@ -233,8 +240,8 @@ fn append_meta(
     out.put_u32(to_u32(filtered.len()));
     out.put_u32(0);
     debug_assert_eq!(out.len() - start, META_HEADER_BYTES);
-    out.extend_from_slice(&listed);
-    out.extend_from_slice(&filtered);
+    out.put(&listed);
+    out.put(&filtered);
     let stored = seal(out, start, identity.meta_seed());
     MetaPlace { offset: to_u32(start), bytes: stored.bytes, checksum: stored.checksum }
 }
@@ -460,7 +467,9 @@ mod tests {
         let segment = encoded(Compression::Lz4);
         let used = (segment.meta_place.offset + segment.meta_place.bytes) as usize;
         for bit in 0..used * 8 {
-            let damaged = EncodedSegment { bytes: flipped(&segment.bytes, bit), ..segment.clone() };
+            let directory = segment.directory.clone();
+            let damaged =
+                EncodedSegment { bytes: flipped(&segment.bytes, bit).into(), directory, ..segment };
             assert!(read(IDENTITY, &damaged).is_err(), "bit {bit}");
         }
     }

@@ -30,7 +30,7 @@ use crate::codec::{COUNTER_END, COUNTER_RULE, Decoder, Encode};
 use crate::error::Corruption;
 use crate::frame_head::{
     CHECKSUM_BYTES, ENDS_EARLY, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameHead, FrameKind,
-    WalHeader, covered, payload,
+    WalHeader, covered, pad_frame, payload,
 };
 use crate::identity::read_database;
 use crate::ids::{DatabaseId, Epoch, GenerationId, Lsn, Msn};
@@ -129,7 +129,7 @@ impl WalHeader {
 /// # Panics
 /// When no frame was begun there, when the payload reaches 4 GiB, when a mark has a payload, and
 /// when the frame claims to know durable what lies behind its own start.
-pub fn finish_frame(database: DatabaseId, head: &FrameHead, out: &mut Vec<u8>, start: usize) {
+pub fn finish_frame(database: DatabaseId, head: &FrameHead, out: &mut impl Encode, start: usize) {
     let payload_bytes = out.len() - start - FRAME_HEADER_BYTES;
     assert!(head.kind == FrameKind::Group || payload_bytes == 0);
     assert!(head.durable <= head.lsn);
@@ -139,7 +139,7 @@ pub fn finish_frame(database: DatabaseId, head: &FrameHead, out: &mut Vec<u8>, s
         u64::from(u32::from_le_bytes([a, b, c, head.kind.to_raw()])) | u64::from(length) << 32;
     let FrameHead { lsn, epoch, durable, first_msn, .. } = *head;
     let counters = [lsn.to_raw(), epoch.to_raw(), durable.to_raw(), first_msn.to_raw()];
-    out.resize(start + (out.len() - start).next_multiple_of(FRAME_ALIGNMENT), 0);
+    pad_frame(out, start);
     let frame = out.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut);
     let (sum, covered) = frame.expect("a frame was begun there");
     let words = std::iter::once(kind_and_length).chain(counters);

@@ -104,11 +104,20 @@ pub enum Record<'a> {
 }
 
 /// Appends a record to the payload of a frame.
-pub fn encode_record(out: &mut Vec<u8>, record: &Record<'_>) {
+pub fn encode_record(out: &mut impl Encode, record: &Record<'_>) {
+    if let Record::Write { key, op, .. } = record {
+        // Room for everything at once; four numbers and kinds take at most 32 bytes.
+        out.make_room(key.len() + op.payload().len() + 32);
+    }
+    match out.as_vector() {
+        Some(vector) => put_record(vector, record),
+        None => put_record(out, record),
+    }
+}
+
+fn put_record(out: &mut impl Encode, record: &Record<'_>) {
     match record {
         Record::Write { tree, key, op } => {
-            // Room for everything at once; four numbers and kinds take at most 32 bytes.
-            out.reserve(key.len() + op.payload().len() + 32);
             out.put_u8(WRITE);
             out.put_varint(tree.to_raw());
             out.put_u8(op.kind());

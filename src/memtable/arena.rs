@@ -2,11 +2,11 @@
 //! once.
 //!
 //! ```text
-//! chunks   [ 16 KiB ][ 32 KiB ] ... [ 1 MiB ][ 1 MiB ]    [ one large piece ]
+//! chunks   [ 16 KiB ][ 32 KiB ] ... [ 512 KiB ][ 512 KiB ]    [ one large piece ]
 //!                                      ^ the next piece comes from here
 //! ```
 //!
-//! Chunks double from 16 KiB, so that an empty memtable costs little, up to 1 MiB. A piece larger
+//! Chunks double from 16 KiB, so that an empty memtable costs little, up to 512 KiB. A piece larger
 //! than a quarter of the next chunk gets a chunk of its own, so at most a quarter of a chunk is
 //! left unused at its end.
 //!
@@ -21,7 +21,7 @@
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use sapwood_serialize::{Charge, Meter};
+use sapwood_serialize::{Charge, Memory, Meter};
 
 /// The unit of the arena: eight bytes, aligned to eight.
 pub(super) type Word = u64;
@@ -29,7 +29,7 @@ pub(super) type Word = u64;
 pub(super) const WORD_BYTES: usize = size_of::<Word>();
 
 const FIRST_CHUNK_WORDS: usize = (16 << 10) / WORD_BYTES;
-const CHUNK_WORDS_MAX: usize = (1 << 20) / WORD_BYTES;
+const CHUNK_WORDS_MAX: usize = Memory::SMALL_BYTES_MOST / WORD_BYTES;
 
 /// Chunks of memory, and where the next piece comes from.
 pub(super) struct Arena {
@@ -75,7 +75,7 @@ impl Arena {
 
     fn add_chunk(&mut self, words: usize) -> NonNull<Word> {
         let chunk = Chunk::new(words, &self.meter);
-        let start = chunk.words.cast();
+        let start = chunk.start;
         self.chunks.push(chunk);
         start
     }
@@ -85,26 +85,40 @@ impl Arena {
 // it is bound to a thread.
 unsafe impl Send for Arena {}
 
-/// One allocation. It is held by pointer and not as a `Box`, because a box that moves promises
-/// that no pointer into it is in use.
+/// One allocation.
 struct Chunk {
-    words: NonNull<[MaybeUninit<Word>]>,
+    start: NonNull<Word>,
+    held: Held,
     _charge: Charge,
+}
+
+/// What keeps a chunk.
+enum Held {
+    /// A box by its pointer, because a box that moves promises that no pointer into it is in use.
+    Boxed(NonNull<[MaybeUninit<Word>]>),
+    /// A large one: among what is small it would leave a hole behind.
+    Apart { _memory: Memory },
 }
 
 impl Chunk {
     fn new(words: usize, meter: &Meter) -> Chunk {
         let charge = meter.charge(words * WORD_BYTES);
-        let words = Box::into_raw(Box::new_uninit_slice(words));
-        let words = NonNull::new(words).expect("a box is never null");
-        Chunk { words, _charge: charge }
+        if let Some(mut memory) = Memory::large(words * WORD_BYTES) {
+            let start = NonNull::from(&mut *memory).cast();
+            return Chunk { start, held: Held::Apart { _memory: memory }, _charge: charge };
+        }
+        let boxed = Box::into_raw(Box::new_uninit_slice(words));
+        let boxed = NonNull::new(boxed).expect("a box is never null");
+        Chunk { start: boxed.cast(), held: Held::Boxed(boxed), _charge: charge }
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from `Box::into_raw` and is given back once, here.
-        drop(unsafe { Box::from_raw(self.words.as_ptr()) });
+        if let Held::Boxed(boxed) = self.held {
+            // SAFETY: the pointer came from `Box::into_raw` and is given back once, here.
+            drop(unsafe { Box::from_raw(boxed.as_ptr()) });
+        }
     }
 }
 

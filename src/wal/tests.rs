@@ -6,10 +6,11 @@ use sapwood_cachetable::block_file::BlockFile;
 use sapwood_cachetable::budget::Budget;
 use sapwood_cachetable::storage::MemoryStorage;
 use sapwood_cachetable::{Cachetable, Fault};
+use sapwood_serialize::codec::Encode;
 use sapwood_serialize::superblock::{Session, Superblock};
 use sapwood_serialize::{
-    DatabaseId, Epoch, FrameHead, FrameKind, GenerationId, Lsn, Msn, Storage, WAL_HEADER_BYTES,
-    WalHeader, begin_frame, finish_frame,
+    DatabaseId, Epoch, FrameHead, FrameKind, GenerationId, Lsn, Memory, Msn, Storage,
+    WAL_HEADER_BYTES, WalHeader, begin_frame, finish_frame,
 };
 
 use sapwood_sim::disk::SimDisk;
@@ -340,9 +341,9 @@ fn append_with(log: &Log, kind: FrameKind, payload: &[u8]) -> Lsn {
 }
 
 fn append_numbered(log: &Log, kind: FrameKind, first_msn: Msn, payload: &[u8]) -> Lsn {
-    let mut bytes = Vec::new();
+    let mut bytes = Memory::default();
     begin_frame(&mut bytes);
-    bytes.extend_from_slice(payload);
+    bytes.put(payload);
     log.make_room(bytes.len() as u64 + 8).unwrap();
     log.append(kind, first_msn, &mut bytes).unwrap()
 }

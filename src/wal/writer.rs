@@ -23,7 +23,7 @@ use sapwood_cachetable::sync::atomic::{AtomicU64, Ordering};
 use sapwood_cachetable::sync::{Condvar, Mutex, MutexGuard, Rank, Wakeup};
 use sapwood_cachetable::{Cachetable, Fault, StepPoint, is_full};
 use sapwood_serialize::{
-    Epoch, FRAME_HEADER_BYTES, FrameHead, FrameKind, GenerationId, Lsn, Msn, StorageFile,
+    Epoch, FRAME_HEADER_BYTES, FrameHead, FrameKind, GenerationId, Lsn, Memory, Msn, StorageFile,
     WAL_HEADER_BYTES, WalHeader, begin_frame, finish_brief_frame, finish_frame,
 };
 
@@ -238,12 +238,7 @@ impl Log {
     /// its length.
     ///
     /// It is brief where it comes behind others in the tail and nothing has to be told.
-    fn place(
-        &self,
-        tail: &mut Tail,
-        head: &FrameHead,
-        frame: &mut Vec<u8>,
-    ) -> Result<usize, Fault> {
+    fn place(&self, tail: &mut Tail, head: &FrameHead, frame: &mut Memory) -> Result<usize, Fault> {
         let (active, header, written, has_to_tell) = {
             let append = self.append.lock();
             let has_to_tell = head.kind != FrameKind::Group || append.has_to_tell(head.durable);
@@ -324,7 +319,7 @@ impl Log {
         &self,
         kind: FrameKind,
         first_msn: Msn,
-        frame: &mut Vec<u8>,
+        frame: &mut Memory,
     ) -> Result<Lsn, Fault> {
         let mut tail = self.tail.lock();
         let lsn = self.end();
