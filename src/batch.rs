@@ -213,3 +213,42 @@ pub(crate) fn check_range(bounds: &Bounds) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame whose records are so many bytes.
+    fn frame_of(bytes: usize) -> Cell<Memory> {
+        let mut frame = Memory::default();
+        begin_frame(&mut frame);
+        frame.put(&vec![7; bytes]);
+        Cell::new(frame)
+    }
+
+    /// A batch of a quarter of the cache was in memory twice before it was anywhere else.
+    #[test]
+    fn a_large_batch_is_the_frame_that_is_logged() {
+        let frame = frame_of(3 << 20);
+        let held = frame.take();
+        let at = held.as_ptr();
+        frame.set(held);
+        let mut out = frame_of(0).into_inner();
+        put_records(&frame, &mut out);
+        assert_eq!((out.as_ptr(), out.len()), (at, FRAME_HEADER_BYTES + (3 << 20)));
+    }
+
+    #[test]
+    fn what_comes_behind_others_is_copied_as_often_as_it_is_asked_for() {
+        let frame = frame_of(10);
+        for before in [0, 5] {
+            let mut out = Memory::with_room(1000);
+            out.put(&vec![1; FRAME_HEADER_BYTES + before]);
+            put_records(&frame, &mut out);
+            assert_eq!(out.get(FRAME_HEADER_BYTES + before..), Some(&[7; 10][..]));
+        }
+        let (large, mut group) = (frame_of(2000), frame_of(1).into_inner());
+        put_records(&large, &mut group);
+        assert_eq!(group.len(), FRAME_HEADER_BYTES + 2001);
+    }
+}

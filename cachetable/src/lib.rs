@@ -21,6 +21,8 @@ pub mod stats;
 mod step;
 pub mod storage;
 pub mod sync;
+#[cfg(test)]
+mod testing;
 mod untold;
 mod versions;
 mod write_behind;

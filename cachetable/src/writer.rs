@@ -179,3 +179,39 @@ impl Cachetable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::testing::table;
+
+    /// Three threads each had a second copy of a value of an eighth of the cache on its way to
+    /// disk.
+    #[test]
+    fn what_is_large_is_written_one_at_a_time() {
+        let table = table();
+        let (first, second, small) =
+            (Standing::default(), Standing::default(), Standing::default());
+        let large = |standing| Unwritten { standing, is_large: true };
+        let nobody_else = || false;
+        assert!(table.begin(large(&first), &nobody_else));
+        let ends = Ends(&table, large(&first));
+        let little = Unwritten { standing: &small, is_large: false };
+        assert!(table.begin(little, &nobody_else), "what is small need not wait");
+        drop(Ends(&table, little));
+        let is_first_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                assert!(table.begin(large(&second), &nobody_else));
+                assert!(is_first_done.load(Ordering::SeqCst), "the other is not done");
+                drop(Ends(&table, large(&second)));
+            });
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            is_first_done.store(true, Ordering::SeqCst);
+            drop(ends);
+            second.join().unwrap();
+        });
+    }
+}

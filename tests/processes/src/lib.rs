@@ -10,6 +10,7 @@
 //! | `kill` | `kill -9` at any moment |
 //! | `together` | two processes that want the same database, one of them stopped perhaps |
 //! | `limits` | too few descriptors, too small files, too little memory |
+//! | `memory` | how much a process takes that does what takes most |
 //! | `mount` | file systems of our own, where that is allowed |
 //! | `full` | a small file system that fills up, and has space again |
 //! | `power_cut` | a file system that is shut down, and mounted again |
@@ -24,6 +25,7 @@ pub mod inject;
 pub mod kill;
 pub mod limits;
 pub mod load;
+pub mod memory;
 pub mod mount;
 pub mod power_cut;
 pub mod together;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use sapwood_processes::inject::{Expect, INJECTIONS, inject_each};
-use sapwood_processes::{full, kill, limits, power_cut, together, worker};
+use sapwood_processes::{full, kill, limits, memory, power_cut, together, worker};
 
 /// Real processes that are killed, stopped, starved and cut off.
 #[derive(Parser)]
@@ -46,6 +46,14 @@ enum What {
         #[arg(long, default_value_t = 100)]
         calls: u64,
     },
+    /// How much memory a process takes that does what takes most; of as many MiB of cache.
+    Memory {
+        #[arg(long, default_value_t = 64)]
+        cache_mib: u64,
+    },
+    /// What one driver starts.
+    #[command(hide = true)]
+    MemoryOf(memory::Orders),
     /// What the drivers start.
     #[command(hide = true)]
     Worker(worker::Orders),
@@ -65,6 +73,16 @@ fn main() -> ExitCode {
 fn drive(what: What, program: &Path) -> sapwood_processes::Outcome<ExitCode> {
     match what {
         What::Worker(orders) => return Ok(worker::work(&orders)),
+        What::MemoryOf(orders) => {
+            memory::work(&orders).expect("nothing is short");
+        }
+        What::Memory { cache_mib } => {
+            for load in memory::Load::value_variants() {
+                let taken = memory::measure(program, *load, cache_mib)? >> 20;
+                let promised = load.promised(cache_mib << 20) >> 20;
+                println!("{load:?}: {taken} MiB of {promised} that are promised");
+            }
+        }
         What::Kill { rounds, seed } => println!("{:?}", kill::kill(program, rounds, seed)),
         What::PowerCut { rounds, fs, seed } => {
             println!("{fs}: {:?}", power_cut::cut(program, &fs, rounds, seed)?);

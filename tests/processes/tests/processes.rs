@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use sapwood_processes::inject::{Expect, INJECTIONS, inject_each};
-use sapwood_processes::{Outcome, Skipped, full, kill, limits, power_cut, together};
+use sapwood_processes::memory::Load;
+use sapwood_processes::{Outcome, Skipped, full, kill, limits, memory, power_cut, together};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_sapwood-processes"))
@@ -57,6 +58,18 @@ fn whoever_is_short_of_something_says_so_and_loses_nothing() {
     assert!(run("--descriptors", &[4, 6, 7, 8, 9, 10, 12, 16]).told > 0);
     assert!(run("--file-bytes", &[100_000, 300_000, 500_000, 1_000_000]).told > 0);
     run("--address-bytes", &[32 << 20, 64 << 20, 96 << 20, 128 << 20]);
+}
+
+/// Batches of a quarter of the cache took a process to three times its cache, and values of an
+/// eighth to as much: each was there once more for every hand that it went through.
+#[test]
+fn memory_stays_within_what_is_promised() {
+    for (load, cache_mib) in [(Load::Batches, 64), (Load::Values, 16), (Load::Scans, 8)] {
+        if let Some(taken) = counted(memory::measure(program(), load, cache_mib)) {
+            let promised = load.promised(cache_mib << 20);
+            assert!(taken <= promised, "{load:?}: {taken} bytes of {promised}");
+        }
+    }
 }
 
 #[test]
