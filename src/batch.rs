@@ -178,7 +178,8 @@ impl Batch {
 }
 
 /// Appends the records of a batch's frame to `out`. Where nothing but the head stands there, and
-/// they would need more memory, `out` becomes the batch's frame.
+/// they would need more memory, `out` becomes the batch's frame: it is the one that is logged, for
+/// which nobody asks twice.
 fn put_records(frame: &Cell<Memory>, out: &mut Memory) {
     let own = frame.take();
     if out.len() == FRAME_HEADER_BYTES && own.len() > out.room() {

@@ -104,6 +104,8 @@ pub(crate) enum Logging {
 #[derive(Default)]
 struct Queue {
     is_led: bool,
+    /// Whether somebody is let in, or about to be, with more than a group takes.
+    is_large_in: bool,
     waiting: Vec<Arc<Pending>>,
 }
 
@@ -183,6 +185,16 @@ impl Line {
         }
     }
 
+    /// Waits for the turn of something large.
+    fn take_turn(&self) -> Turn<'_> {
+        let mut queue = self.queue.lock();
+        while queue.is_large_in {
+            self.changed.wait(&mut queue);
+        }
+        queue.is_large_in = true;
+        Turn(self)
+    }
+
     /// Waits until nobody leads, and leads; for work that must not run beside a commit.
     pub(crate) fn lead<T>(&self, work: impl FnOnce() -> T) -> T {
         let mut queue = self.queue.lock();
@@ -193,6 +205,17 @@ impl Line {
         drop(queue);
         let _resign = Resign(self);
         work()
+    }
+}
+
+/// One large proposal at a time is let in and committed: several that were let in at once would
+/// fill one memtable together, since none knew of the others.
+struct Turn<'a>(&'a Line);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.queue.lock().is_large_in = false;
+        self.0.changed.notify_all();
     }
 }
 
@@ -225,6 +248,8 @@ impl Engine {
     /// Puts a proposal into the log and the memtable, unless its guard keeps it out; returns when
     /// it is visible.
     pub(crate) fn propose(&self, proposal: &Proposal<'_>) -> Result<Settled> {
+        let is_large = proposal.bytes > GROUP_BYTES;
+        let _turn = is_large.then(|| self.line.take_turn());
         self.admit(proposal.bytes as u64)?;
         let pending = || {
             let mut records = Memory::with_room(proposal.bytes);
@@ -232,6 +257,10 @@ impl Engine {
             let (logging, guard) = (proposal.logging, proposal.guard.cloned());
             Pending { records, logging, guard, outcome: Mutex::new(Rank::Storage, None) }
         };
+        if is_large {
+            // No group takes it: in line it would be copied in vain.
+            return Ok(self.line.lead(|| self.guarded(|| self.lead_group(proposal)))?);
+        }
         let outcome = match self.line.line_up(&pending) {
             Some(outcome) => outcome,
             None => {
@@ -375,7 +404,7 @@ impl Engine {
 
     /// A frame that one huge batch has blown up is not kept.
     fn keep_small(&self, frame: &mut Memory) {
-        if frame.is_large() {
+        if frame.room() > Memory::SMALL_BYTES_MOST {
             *frame = Memory::default();
         }
     }

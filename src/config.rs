@@ -22,8 +22,8 @@ pub enum Background {
     /// as many to help with it, and ends them.
     Threads(usize),
     /// Nobody: [`Database::maintain`](crate::Database::maintain) does it on the caller's thread,
-    /// and a writer at the limit does what is needed to go on. The whole engine is then
-    /// deterministic.
+    /// and a writer at the limit, or with something large, does what is needed to go on. The whole
+    /// engine is then deterministic.
     Manual,
 }
 

@@ -5,6 +5,9 @@
 //! delay      none         |  grows with the square | wait for the oldest spill
 //! ```
 //!
+//! What is large beside the budget also waits until the rest of memory has room for it, and writes
+//! out what is in its way.
+//!
 //! The pressure is how full the memtables are that wait to be spilled: those are what background
 //! work has to take over. The delay is owed per byte and paid in sleeps of two milliseconds and
 //! more, so that hardly any write sees one.
@@ -88,8 +91,8 @@ impl Engine {
         if pressure >= 1.0 {
             self.wait_for_room(bytes)?;
         }
-        if bytes > self.table.budget().total / 32 {
-            return self.make_room_for(bytes);
+        if bytes > self.table.budget().large() {
+            self.write_out_for(bytes)?;
         }
         if !(0.5..1.0).contains(&pressure) {
             return Ok(());
@@ -157,15 +160,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Sees to room for what is large beside the budget: the writer itself writes out what jobs have
-    /// built and not written yet, else those would come on top of all that is there.
-    fn make_room_for(&self, bytes: u64) -> Result<()> {
+    /// Sees to room for what is large beside the budget: the writer itself writes out what jobs
+    /// have built and not written yet, else that would come on top of all that is there.
+    fn write_out_for(&self, bytes: u64) -> Result<()> {
+        let (start, _open) = (self.table.now(), self.enter_open()?);
         let _on_its_way = self.table.on_its_way(usize::try_from(bytes).unwrap_or(usize::MAX));
-        match self.table.make_room_by_writing() {
-            // The disk is full, which the log will tell if that has no room either.
-            Err(fault) if fault.is_retryable() => Ok(()),
-            made => Ok(made?),
+        if !self.table.make_room() {
+            match self.guarded(|| self.table.make_room_by_writing()) {
+                // The disk is full, which the log will tell if that has no room either.
+                Err(fault) if fault.is_retryable() => {}
+                made => made?,
+            }
+            self.throttle.note(self.table.now().saturating_sub(start));
         }
+        Ok(())
     }
 
     /// In manual mode: steps until a generation has left. When nothing moves any more, a spill goes

@@ -198,7 +198,7 @@ impl Tree {
         check(self, key, op)?;
         self.check_live()?;
         let record = Record::Write { tree: self.id, key, op };
-        let bytes = key.len() + op.payload().len() + 16;
+        let bytes = key.len() + op.payload().len() + 32;
         engine.commit(bytes, Durability::Buffered, &|out| encode_record(out, &record))
     }
 

@@ -180,7 +180,7 @@ impl Tree {
             let guard = Guard::new(Footprint::one(self.id(), key), msn);
             let record = Record::Write { tree: self.id(), key, op };
             let proposal = Proposal {
-                bytes: key.len() + op.payload().len() + 16,
+                bytes: key.len() + op.payload().len() + 32,
                 logging: Logging::Logged,
                 guard: Some(&guard),
                 encode: &|out| encode_record(out, &record),

@@ -59,6 +59,12 @@ impl Budget {
         (self.total / 256).max(32 << 10)
     }
 
+    /// What is larger than this, a sixty-fourth, is large beside the budget: two copies of several
+    /// of them at once would be more than the reserve. No segment of usual rows is.
+    pub fn large(self) -> u64 {
+        (self.total / 64).max(512 << 10)
+    }
+
     /// With more than this unwritten, an idle database writes it: readers can evict none of it, and
     /// would have only what is left to keep pages and directories in.
     pub fn unwritten(self) -> u64 {

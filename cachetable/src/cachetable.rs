@@ -90,8 +90,6 @@ pub struct Cachetable {
     pub(crate) ledger: Mutex<Ledger>,
     /// Signalled when a write that somebody may wait for has ended.
     pub(crate) written: Condvar,
-    /// Whether something large is being written; changed behind the publish mutex alone.
-    pub(crate) is_writing_large: AtomicBool,
     // Behind mutexes of their own.
     pages: Mutex<Clock>,
     directories: Mutex<Clock>,
@@ -136,7 +134,6 @@ impl Cachetable {
             steps: Steps::default(),
             ledger: Mutex::new(Rank::Publish, ledger),
             written: Condvar::new(),
-            is_writing_large: AtomicBool::new(false),
             pages: Mutex::new(Rank::PageShard, Clock::default()),
             directories: Mutex::new(Rank::PageShard, Clock::default()),
             growing: Mutex::new(Rank::Claims, ()),

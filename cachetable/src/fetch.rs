@@ -201,12 +201,16 @@ impl Cachetable {
         caching: Caching,
     ) -> Result<Vec<Arc<Page>>, Fault> {
         let directory = &part.meta().directory;
-        let (offset, wanted, stored) = self.read_pages(segment, directory, range)?;
+        let (offset, wanted, bytes) = self.find_pages(segment, directory, range)?;
         let start = wanted.first().map_or(0, |first| first.place.offset);
-        let _on_its_way = self.on_its_way(stored.len());
+        let _on_its_way = self.on_its_way(bytes);
+        let stored = self.read_pages(offset, bytes)?;
+        self.counters().pages_read.add(wanted.len() as u64);
         let batch = Batch::new(self.identity(segment), wanted.clone(), stored);
         let (decoded, stored) = batch.decode(self.pool.as_ref());
-        BUFFER.set(stored.filter(|kept| kept.capacity() <= BUFFER_BYTES_MOST).unwrap_or_default());
+        if let Some(kept) = stored.filter(|kept| kept.capacity() <= BUFFER_BYTES_MOST) {
+            BUFFER.set(kept);
+        }
         let mut pages = Vec::with_capacity(wanted.len());
         for (StoredPage { index, place, .. }, page) in wanted.into_iter().zip(decoded) {
             let page = page.and_then(|page| lies_between_fences(page, directory, index)).map_err(
@@ -225,14 +229,13 @@ impl Cachetable {
         Ok(pages)
     }
 
-    /// Reads the pages `range` as they are stored. Returns where in the file they begin, which they
-    /// are, and their bytes.
-    fn read_pages(
+    /// Where in the file the pages `range` begin, which they are, and how many bytes they take.
+    fn find_pages(
         &self,
         segment: &Segment,
         directory: &Directory,
         range: Range<usize>,
-    ) -> Result<(u64, Vec<StoredPage>, Memory), Fault> {
+    ) -> Result<(u64, Vec<StoredPage>, usize), Fault> {
         let wanted = |index| {
             let (place, summary) = (directory.place(index)?, directory.summary(index));
             Some(StoredPage { index, place, summary })
@@ -246,12 +249,15 @@ impl Cachetable {
         let start = wanted.first().map_or(0, |first| first.place.offset);
         let end = wanted.last().map_or(0, |last| last.place.offset + last.place.stored_bytes);
         let offset = place.extent.offset + u64::from(start);
-        let bytes = (end - start) as usize;
+        Ok((offset, wanted, (end - start) as usize))
+    }
+
+    /// Reads pages as they are stored.
+    fn read_pages(&self, offset: u64, bytes: usize) -> Result<Memory, Fault> {
         self.check_reach(offset, bytes)?;
         let mut stored = buffer(bytes);
         self.read_at(offset, &mut stored)?;
-        self.counters().pages_read.add(wanted.len() as u64);
-        Ok((offset, wanted, stored))
+        Ok(stored)
     }
 
     /// Has the system fetch all of `segment` meanwhile, if none of it is in memory.
@@ -321,7 +327,7 @@ fn beyond_the_end(offset: u64) -> Fault {
 /// Memory for a read of this thread: what the last one was read into, which is not made zero again.
 fn buffer(bytes: usize) -> Memory {
     if bytes > Memory::SMALL_BYTES_MOST {
-        return Memory::take(bytes);
+        return Memory::unwritten(bytes);
     }
     let mut last = BUFFER.take();
     last.resize(bytes, 0);

@@ -130,9 +130,20 @@ pub struct Ledger {
     views: VecDeque<(u64, Weak<ViewToken>)>,
     view: u64,
     unwritten: Unwritten,
+    /// Whether something large is being written.
+    is_writing_large: bool,
     checkpoints: u64,
     next_block: BlockId,
     next_segment: SegmentId,
+}
+
+/// Something that one thread is to write.
+#[derive(Clone, Copy, Debug)]
+pub struct Writable<'a> {
+    /// Where it stands.
+    pub standing: &'a Standing,
+    /// Of what is large one at a time is written: each has a second copy on its way.
+    pub is_large: bool,
 }
 
 impl Ledger {
@@ -160,6 +171,7 @@ impl Ledger {
             views: VecDeque::new(),
             view: 0,
             unwritten: Unwritten::default(),
+            is_writing_large: false,
             checkpoints: 0,
             next_block: opened.next_block,
             next_segment: opened.next_segment,
@@ -287,6 +299,22 @@ impl Ledger {
             || owns(&self.checkpointed)
             || self.in_progress.as_ref().is_some_and(|cut| owns(&cut.used))
             || self.waiting.get(&extent.offset) == Some(&extent.bytes)
+    }
+
+    /// Whether the caller is the one to write; `false` while somebody else is at it, or at
+    /// something else that is large where this is.
+    pub fn begin_write(&mut self, what: Writable<'_>) -> bool {
+        if what.is_large && self.is_writing_large || !what.standing.begin_write() {
+            return false;
+        }
+        self.is_writing_large |= what.is_large;
+        true
+    }
+
+    /// A write that was begun has ended, well or not.
+    pub fn end_write(&mut self, what: Writable<'_>) {
+        what.standing.end_write();
+        self.is_writing_large &= !what.is_large;
     }
 
     /// The bytes of the file that the current view owns.

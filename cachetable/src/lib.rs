@@ -21,8 +21,6 @@ pub mod stats;
 mod step;
 pub mod storage;
 pub mod sync;
-#[cfg(test)]
-mod testing;
 mod untold;
 mod versions;
 mod write_behind;
@@ -36,5 +34,5 @@ pub use reserved::Reserved;
 pub use run_cursor::{Asked, HeldRows, Lookup, ReadAhead, RowVersions, RunCursor, Stretch};
 pub use space::is_full;
 pub use step::{StepHook, StepPoint, Steps};
-pub use write_behind::WriteBehind;
+pub use write_behind::{Entered, WriteBehind};
 pub use writer::Ownership;

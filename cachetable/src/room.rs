@@ -93,7 +93,17 @@ mod tests {
     use sapwood_serialize::{BlockId, Extent, Filter, KeyBits, Op, PageBuilder, Version};
 
     use super::*;
-    use crate::testing::table;
+    use crate::block_file::BlockFile;
+    use crate::budget::Budget;
+    use crate::storage::MemoryStorage;
+
+    fn table() -> Cachetable {
+        let storage = Arc::new(MemoryStorage::new());
+        let block_file = BlockFile::create(&*storage).unwrap();
+        let opened = block_file.tables(Vec::new()).unwrap();
+        let (file, database) = (block_file.file, block_file.superblock.database);
+        Cachetable::new(storage, file, database, Budget { total: 8 << 20 }, None, opened)
+    }
 
     /// A leaf that has entered the cachetable, with this image.
     fn leaf(table: &Cachetable, image: Image) -> Arc<Handle> {

@@ -15,14 +15,14 @@ use sapwood_serialize::blob::{BlobKind, seal_blob};
 use sapwood_serialize::block_table_image::NodePlace;
 use sapwood_serialize::node::Handle;
 use sapwood_serialize::node_image::encode_node;
-use sapwood_serialize::segment::{PageSlot, ResidentSegment, Segment, SegmentPlace, Standing};
+use sapwood_serialize::segment::{PageSlot, ResidentSegment, Segment, SegmentPlace};
 use sapwood_serialize::segment_image::encode_segment;
-use sapwood_serialize::{Extent, Memory, Page, checksum};
+use sapwood_serialize::{Extent, Page, checksum};
 
 use crate::cachetable::{BLOCK_FILE, Cachetable};
 use crate::fault::Fault;
+use crate::ledger::Writable;
 use crate::space::is_full;
-use crate::sync::atomic::Ordering;
 
 /// What a job's own segment is, as against one that a view already holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,25 +35,14 @@ pub enum Ownership {
     View,
 }
 
-/// Something that is to be written by one thread.
-#[derive(Clone, Copy)]
-struct Unwritten<'a> {
-    standing: &'a Standing,
-    /// Of what is large one at a time is written: each has a second copy on its way.
-    is_large: bool,
-}
-
 /// Ends a write that was begun, also when it panics: others may wait for it.
-struct Ends<'a>(&'a Cachetable, Unwritten<'a>);
+struct Ends<'a>(&'a Cachetable, Writable<'a>);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
         let Ends(table, what) = self;
-        let _ledger = table.ledger.lock();
-        what.standing.end_write();
-        if what.is_large {
-            table.is_writing_large.store(false, Ordering::Relaxed);
-        }
+        let mut ledger = table.ledger.lock();
+        ledger.end_write(*what);
         table.written.notify_all();
     }
 }
@@ -61,8 +50,8 @@ impl Drop for Ends<'_> {
 impl Cachetable {
     /// Writes `segment` if it was not written yet, and waits for a write that is under way.
     pub fn write_segment(&self, segment: &Arc<Segment>, owner: Ownership) -> Result<(), Fault> {
-        let is_large = segment.facts().bytes > Memory::SMALL_BYTES_MOST as u64;
-        let what = Unwritten { standing: segment.standing(), is_large };
+        let is_large = segment.facts().bytes > self.budget().large();
+        let what = Writable { standing: segment.standing(), is_large };
         if !self.begin(what, &|| segment.place().is_some()) {
             return Ok(());
         }
@@ -102,7 +91,7 @@ impl Cachetable {
 
     /// Writes the image of `handle` if it was not written yet; its segments must be.
     pub fn write_node(&self, handle: &Arc<Handle>) -> Result<(), Fault> {
-        let what = Unwritten { standing: handle.image().standing(), is_large: false };
+        let what = Writable { standing: handle.image().standing(), is_large: false };
         if !self.begin(what, &|| handle.image().place().is_some()) {
             return Ok(());
         }
@@ -128,17 +117,13 @@ impl Cachetable {
 
     /// Whether the caller is the one to write; waits while somebody else is at it, or at something
     /// else that is large where this is.
-    fn begin(&self, what: Unwritten<'_>, is_written: &dyn Fn() -> bool) -> bool {
+    fn begin(&self, what: Writable<'_>, is_written: &dyn Fn() -> bool) -> bool {
         let mut ledger = self.ledger.lock();
         loop {
             if is_written() {
                 return false;
             }
-            let waits = what.is_large && self.is_writing_large.load(Ordering::Relaxed);
-            if !waits && what.standing.begin_write() {
-                if what.is_large {
-                    self.is_writing_large.store(true, Ordering::Relaxed);
-                }
+            if ledger.begin_write(what) {
                 return true;
             }
             self.written.wait(&mut ledger);
@@ -177,41 +162,5 @@ impl Cachetable {
         for (offset, bytes) in stretches {
             self.file.start_writeback(offset, bytes);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicBool;
-
-    use super::*;
-    use crate::testing::table;
-
-    /// Three threads each had a second copy of a value of an eighth of the cache on its way to
-    /// disk.
-    #[test]
-    fn what_is_large_is_written_one_at_a_time() {
-        let table = table();
-        let (first, second, small) =
-            (Standing::default(), Standing::default(), Standing::default());
-        let large = |standing| Unwritten { standing, is_large: true };
-        let nobody_else = || false;
-        assert!(table.begin(large(&first), &nobody_else));
-        let ends = Ends(&table, large(&first));
-        let little = Unwritten { standing: &small, is_large: false };
-        assert!(table.begin(little, &nobody_else), "what is small need not wait");
-        drop(Ends(&table, little));
-        let is_first_done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let second = scope.spawn(|| {
-                assert!(table.begin(large(&second), &nobody_else));
-                assert!(is_first_done.load(Ordering::SeqCst), "the other is not done");
-                drop(Ends(&table, large(&second)));
-            });
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            is_first_done.store(true, Ordering::SeqCst);
-            drop(ends);
-            second.join().unwrap();
-        });
     }
 }

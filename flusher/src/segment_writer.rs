@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sapwood_cachetable::{
-    BLOCK_FILE, Cachetable, Caching, Fault, Ownership, Reserved, WriteBehind,
+    BLOCK_FILE, Cachetable, Caching, Entered, Fault, Ownership, Reserved, WriteBehind,
 };
 use sapwood_serialize::catalog_image::PageOptions;
 use sapwood_serialize::run::SegmentRef;
@@ -77,23 +77,36 @@ impl<'a> Draft<'a> {
         self.segments.retain(|segment| lost.contains(&segment.id()));
     }
 
-    /// The same before something of `bytes` bytes is built, for which the returned value stands
+    /// Keeps the database open while something is built, where nobody else does.
+    fn enter(&self) -> Result<Option<Entered>, Fault> {
+        self.behind.as_deref().map(WriteBehind::enter).transpose()
+    }
+
+    /// Makes room before something of `bytes` bytes is built, for which the returned value stands
     /// until then.
     fn make_room_for(&self, bytes: usize) -> Result<Option<Charge>, Fault> {
         let charge = self.table.on_its_way(bytes);
         if charge.is_some() {
+            let _open = self.enter()?;
             self.make_room()?;
         }
         Ok(charge)
     }
 
+    /// Has the last segment written meanwhile, where there is somebody for it.
+    fn hand_over_last(&self) -> Result<(), Fault> {
+        match (&self.behind, self.segments.last()) {
+            (Some(behind), Some(last)) => behind.write(last),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes segments out where memory needs it: those of the view, then its own, oldest first.
     fn make_room(&self) -> Result<(), Fault> {
-        if let (Some(behind), Some(last)) = (&self.behind, self.segments.last()) {
-            behind.write(last)?;
-            return self.table.make_room_by_writing();
-        }
         self.table.make_room_by_writing()?;
+        if self.behind.is_some() {
+            return Ok(());
+        }
         for segment in &self.segments {
             if self.table.make_room() {
                 break;
@@ -314,8 +327,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
         if pack.pages.is_empty() {
             return Ok(());
         }
-        let behind = self.draft.behind.clone();
-        let _open = behind.as_deref().map(WriteBehind::enter).transpose()?;
+        let _open = self.draft.enter()?;
         let filter_bytes = self.key_bits.bytes(pack.pages.iter().map(Page::rows).sum()) as u64;
         let promised = pack.bytes + pack.bytes / 32 + filter_bytes + 4096;
         let promise = match self.space {
@@ -332,6 +344,7 @@ impl<'a, 'd> SegmentWriter<'a, 'd> {
             self.table.build_segment(facts, meta, pack.pages, promise, compression, superseded);
         self.draft.add(segment.clone());
         self.done.push(SegmentRef::whole(segment, self.base));
+        self.draft.hand_over_last()?;
         self.draft.make_room()
     }
 }

@@ -279,7 +279,7 @@ fn what_was_written_too_late_is_not_evicted() {
 #[test]
 fn leaves_that_are_not_written_leave_memory_to_readers() {
     let table = table_of(1 << 20);
-    let keys: Vec<String> = (0..16_000).map(|number| format!("{number:06}")).collect();
+    let keys: Vec<String> = (0..15_500).map(|number| format!("{number:06}")).collect();
     let limits = Limits { segment_bytes: 16 << 10, ..Limits::tiny() };
     let built = |keys| parts(&table, &limits, keys).into_iter().map(|part| part.segment).collect();
     let (low, high) = keys.split_at(8000);

@@ -14,8 +14,8 @@ pub(crate) const COUNTER_RULE: &str = "a counter is beyond what any database rea
 
 /// Bytes to which numbers and byte strings are appended.
 pub trait Encode: DerefMut<Target = [u8]> {
-    /// Sees to room for `bytes` more, which will be put one after the other.
-    fn make_room(&mut self, bytes: usize);
+    /// Sees to room for `bytes` more.
+    fn reserve(&mut self, bytes: usize);
 
     /// These bytes and nothing else.
     fn put(&mut self, bytes: &[u8]);
@@ -60,8 +60,8 @@ pub trait Encode: DerefMut<Target = [u8]> {
 }
 
 impl Encode for Vec<u8> {
-    fn make_room(&mut self, bytes: usize) {
-        self.reserve(bytes);
+    fn reserve(&mut self, bytes: usize) {
+        Vec::reserve(self, bytes);
     }
 
     fn put(&mut self, bytes: &[u8]) {

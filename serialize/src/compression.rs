@@ -13,6 +13,7 @@ use std::fmt;
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 use serde::{Deserialize, Serialize};
 
+use crate::codec::Encode;
 use crate::error::Corruption;
 use crate::memory::Memory;
 
@@ -86,19 +87,17 @@ impl Compressor {
     /// says what it did. What is large has no other copy on its way.
     pub fn compress(&mut self, wanted: Compression, raw: &[u8], out: &mut Memory) -> Compression {
         let saves = |length: usize| length <= raw.len() - raw.len() / 8 && length < raw.len();
-        out.append_with(Compressor::room_for(raw.len()), |room| {
-            if wanted == Compression::Lz4 {
+        let is_stored = wanted == Compression::Lz4
+            && out.append_with(Compressor::room_for(raw.len()), |room| {
                 let length = compress_into_with_table(raw, room, &mut self.0);
                 let length = length.expect("there is room for what cannot be compressed");
-                if saves(length) {
-                    return (length, Compression::Lz4);
-                }
-            }
-            if let Some(room) = room.get_mut(..raw.len()) {
-                room.copy_from_slice(raw);
-            }
-            (raw.len(), Compression::None)
-        })
+                if saves(length) { (length, true) } else { (0, false) }
+            });
+        if is_stored {
+            return Compression::Lz4;
+        }
+        out.put(raw);
+        Compression::None
     }
 }
 

@@ -102,11 +102,8 @@ pub fn begin_frame(out: &mut impl Encode) {
 /// Appends zeros until the frame that begins at `start` ends where another one may begin.
 pub(crate) fn pad_frame(out: &mut impl Encode, start: usize) {
     let end = start + (out.len() - start).next_multiple_of(FRAME_ALIGNMENT);
-    if let Some(vector) = out.as_vector() {
-        return vector.resize(end, 0);
-    }
     let padding = [0; FRAME_ALIGNMENT].get(..end - out.len());
-    out.put(padding.unwrap_or_default());
+    out.put(padding.expect("it is shorter than what it aligns to"));
 }
 
 /// What a frame's checksum covers: the rest of its head, the payload and the padding.

@@ -18,6 +18,7 @@ pub mod compression;
 pub mod directory;
 mod error;
 pub mod filter;
+mod fixed;
 pub mod fold;
 pub mod frame_head;
 mod identity;

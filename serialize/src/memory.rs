@@ -17,7 +17,7 @@
 //!
 //! Invariants:
 //! 1. no more than [`KEPT_BYTES_MOST`] of a size is kept, and nothing of another size;
-//! 2. what lies behind the end of the bytes is anything, and nobody sees it before it is written.
+//! 2. bytes that are still to be written hold anything: who asks for them writes all of them.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -33,6 +33,9 @@ const SIZES: [usize; 5] = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10];
 /// Of each size, no more is kept. What finds no place goes back to the allocator, which cannot hand
 /// it to another thread.
 const KEPT_BYTES_MOST: usize = 32 << 20;
+
+/// Why no length goes beyond what there is.
+const ROOM: &str = "room was made for it";
 
 /// A channel never blocks when it is only tried.
 type Shelf = (Sender<Vec<u8>>, Receiver<Vec<u8>>);
@@ -58,12 +61,12 @@ struct Large {
 impl Large {
     #[cold]
     fn in_use(&self) -> &[u8] {
-        self.map.get(..self.bytes).unwrap_or_default()
+        self.map.get(..self.bytes).expect(ROOM)
     }
 
     #[cold]
     fn in_use_mut(&mut self) -> &mut [u8] {
-        self.map.get_mut(..self.bytes).unwrap_or_default()
+        self.map.get_mut(..self.bytes).expect(ROOM)
     }
 }
 
@@ -101,17 +104,20 @@ impl Memory {
         Some(memory)
     }
 
-    /// Takes `bytes` bytes as they are, of which what is large has room for all.
+    /// Has `bytes` bytes, as they are; there is room for them.
     fn set_len(&mut self, bytes: usize) {
         match &mut self.0 {
             Kind::Small(small) => small.resize(bytes, 0),
-            Kind::Large(large) => large.bytes = bytes.min(large.map.len()),
+            Kind::Large(large) => {
+                assert!(bytes <= large.map.len(), "{ROOM}");
+                large.bytes = bytes;
+            }
         }
     }
 
     /// `bytes` bytes that are still to be written, whatever they are now: zeroing them took a
     /// twentieth of a scan's time. Pages that nearly fill a size have its capacity.
-    pub fn take(bytes: usize) -> Memory {
+    pub fn unwritten(bytes: usize) -> Memory {
         let shelf = SIZES.iter().zip(&*SHELVES).find(|(size, _)| **size >= bytes);
         let mut memory = match shelf {
             Some((size, (_, kept))) if bytes > size / 4 * 3 => {
@@ -126,19 +132,21 @@ impl Memory {
 
     /// Appends what `fill` puts into room for `most` bytes; it returns how many it has put there.
     pub fn append_with<T>(&mut self, most: usize, fill: impl FnOnce(&mut [u8]) -> (usize, T)) -> T {
-        self.make_room(most);
+        self.reserve(most);
         match &mut self.0 {
             Kind::Small(small) => {
                 let start = small.len();
                 small.resize(start + most, 0);
-                let (filled, result) = fill(small.get_mut(start..).unwrap_or_default());
-                small.truncate(start + filled.min(most));
+                let (filled, result) = fill(small.get_mut(start..).expect(ROOM));
+                assert!(filled <= most, "{ROOM}");
+                small.truncate(start + filled);
                 result
             }
             Kind::Large(large) => {
                 let room = large.bytes..large.bytes + most;
-                let (filled, result) = fill(large.map.get_mut(room).unwrap_or_default());
-                large.bytes += filled.min(most);
+                let (filled, result) = fill(large.map.get_mut(room).expect(ROOM));
+                assert!(filled <= most, "{ROOM}");
+                large.bytes += filled;
                 result
             }
         }
@@ -182,16 +190,19 @@ impl Memory {
     #[cold]
     fn grow(&mut self, more: usize) {
         /// Large memory that has to grow is asked for so many times over: what is not written to
-        /// takes none, and so hardly anything is ever moved, and there twice meanwhile.
-        const AMPLE: usize = 8;
+        /// takes none, and so hardly anything is ever moved, and there twice meanwhile. A process
+        /// whose addresses are limited may not get that, but has to get on.
+        const AMPLE: [usize; 2] = [8, 2];
         let wanted = self.len() + more;
-        let is_large = wanted > Memory::SMALL_BYTES_MOST;
-        let ample = is_large.then(|| Memory::from_system(wanted.saturating_mul(AMPLE))).flatten();
-        let larger = ample.or_else(|| Memory::from_system(wanted));
+        // A vector would take twice what it has.
+        let is_large = wanted.max(2 * self.len()) > Memory::SMALL_BYTES_MOST;
+        let ample = |times: usize| Memory::from_system(wanted.saturating_mul(times));
+        let larger = is_large.then(|| AMPLE.into_iter().find_map(ample)).flatten();
         match (&mut self.0, larger) {
             (Kind::Small(small), None) => small.reserve(more),
             (_, larger) => {
-                let mut larger = larger.unwrap_or_else(|| Vec::with_capacity(wanted).into());
+                let twice = || Vec::with_capacity(2 * wanted).into();
+                let mut larger = larger.unwrap_or_else(twice);
                 larger.append_with(self.len(), |room| {
                     room.copy_from_slice(self);
                     (self.len(), ())
@@ -204,7 +215,7 @@ impl Memory {
 
 impl Encode for Memory {
     #[inline]
-    fn make_room(&mut self, bytes: usize) {
+    fn reserve(&mut self, bytes: usize) {
         if self.room() - self.len() < bytes {
             self.grow(bytes);
         }
@@ -212,7 +223,7 @@ impl Encode for Memory {
 
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        self.make_room(bytes.len());
+        self.reserve(bytes.len());
         if let Kind::Small(small) = &mut self.0 {
             small.extend_from_slice(bytes);
             return;
@@ -294,7 +305,7 @@ mod tests {
     fn what_is_taken_has_its_length() {
         for bytes in [0, 1, 3_000, 4_000, 4_096, 4_097, 8_100, 60_000, 65_537, 1 << 20, LARGE] {
             drop(Memory::from(vec![7; bytes]));
-            let mut memory = Memory::take(bytes);
+            let mut memory = Memory::unwritten(bytes);
             assert_eq!(memory.len(), bytes);
             memory.fill(9);
             assert!(memory.iter().all(|byte| *byte == 9));
@@ -303,8 +314,8 @@ mod tests {
 
     #[test]
     fn memory_is_not_wasted_on_small_pages() {
-        assert_eq!(capacity(Memory::take(5_000)), 5_000);
-        assert_eq!(capacity(Memory::take(7_000)), 8 << 10);
+        assert_eq!(capacity(Memory::unwritten(5_000)), 5_000);
+        assert_eq!(capacity(Memory::unwritten(7_000)), 8 << 10);
     }
 
     #[test]
@@ -332,8 +343,8 @@ mod tests {
 
     #[test]
     fn large_memory_is_nothing_that_could_be_kept() {
-        assert!(Memory::take(LARGE).into_small().is_none());
+        assert!(Memory::unwritten(LARGE).into_small().is_none());
         assert!(Memory::with_room(LARGE).into_small().is_none());
-        assert!(Memory::take(LARGE - 1).into_small().is_some());
+        assert!(Memory::unwritten(LARGE - 1).into_small().is_some());
     }
 }

@@ -21,6 +21,9 @@
 //! 3. cells lie back to back to the end of the image;
 //! 4. every key has at least one version, versions strictly descend in msn, their ops are known.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -29,6 +32,7 @@ use crate::cell::split_key;
 use crate::charge::Charge;
 use crate::codec::{Decoder, Encode, varint_len};
 use crate::error::Corruption;
+use crate::fixed::Fixed;
 use crate::key_head::{Side, common_prefix, key_head, side_of};
 use crate::memory::Memory;
 use crate::message::{Op, VALUE_BYTES_MAX, Version};
@@ -40,12 +44,14 @@ const SLOT_BYTES: usize = 12;
 const CELL_BYTES_MIN: usize = 6;
 /// Offsets have 32 bits.
 const PAGE_BYTES_MAX: usize = u32::MAX as usize / 4;
+/// What [`Page::decode`] would refuse must not get to disk.
+const LARGEST: &str = "a page stays below 1 GiB";
 /// Why reading a page that was decoded or built cannot fail.
 const CHECKED: &str = "the image was checked when the page was decoded, or built by us";
 
 /// Immutable sorted cells: keys with their versions.
 pub struct Page {
-    image: Memory,
+    image: Fixed,
     rows: usize,
     prefix_bytes: usize,
     has_operands: bool,
@@ -63,26 +69,33 @@ impl Page {
         if rows == 0 || rows > bytes / CELL_BYTES_MIN || bytes > PAGE_BYTES_MAX {
             return Err(Corruption::new("page", 0, "the count of rows is out of range"));
         }
-        let mut image = Memory::take(SLOT_BYTES * rows + bytes);
+        let mut image = Memory::unwritten(SLOT_BYTES * rows + bytes);
         let (slots, cells) = image.split_at_mut(SLOT_BYTES * rows);
         read(cells)?;
         let Found { prefix_bytes, has_operands } = index(slots, cells)?;
-        Ok(Page { image, rows, prefix_bytes, has_operands, charge: None })
+        Ok(Page { image: image.into(), rows, prefix_bytes, has_operands, charge: None })
     }
 
     /// A page of one row, made without another copy of it on the way; `versions` newest first.
     ///
     /// # Panics
-    /// As [`PageBuilder::push`] does.
+    /// As [`PageBuilder::push`] and [`PageBuilder::finish`] do.
     pub fn of_row(key: &[u8], versions: &[Version<'_>]) -> Page {
-        let mut image = Memory::with_room(PageBuilder::cell_bytes(key, versions));
+        let bytes = PageBuilder::cell_bytes(key, versions);
+        assert!(bytes <= PAGE_BYTES_MAX, "{LARGEST}");
+        let mut image = Memory::with_room(bytes);
         image.put(&[0; SLOT_BYTES]);
         let has_operands = put_cell(&mut image, key, versions);
         let prefix_bytes = key.len();
         let (heads, offsets) = slots_of(image.get_mut(..SLOT_BYTES).expect(CHECKED));
         heads.fill(head_behind(key, prefix_bytes));
         offsets.fill(offset_of(SLOT_BYTES));
-        Page { image, rows: 1, prefix_bytes, has_operands, charge: None }
+        let (slots, cells) = image.split_at(SLOT_BYTES);
+        debug_assert_eq!(
+            index(&mut slots.to_vec(), cells),
+            Ok(Found { prefix_bytes, has_operands })
+        );
+        Page { image: image.into(), rows: 1, prefix_bytes, has_operands, charge: None }
     }
 
     /// What `rows` rows take in memory besides their cells.
@@ -297,11 +310,11 @@ impl PageBuilder {
     /// When there are no rows, and when they exceed 4 GiB.
     pub fn finish(&mut self) -> Page {
         assert!(!self.is_empty(), "a page has at least one row");
-        assert!(self.bytes() <= PAGE_BYTES_MAX, "a page stays below 4 GiB");
+        assert!(self.bytes() <= PAGE_BYTES_MAX, "{LARGEST}");
         let rows = self.rows();
         let last_key = self.last_key().unwrap_or_default();
         let prefix_bytes = common_prefix(split_key(&self.cells).0, last_key);
-        let mut image = Memory::take(self.bytes());
+        let mut image = Memory::unwritten(self.bytes());
         let (slots, cells) = image.split_at_mut(SLOT_BYTES * rows);
         cells.copy_from_slice(&self.cells);
         let (heads, offsets) = slots_of(slots);
@@ -317,7 +330,7 @@ impl PageBuilder {
             self.cells = Vec::new();
         }
         self.starts.clear();
-        Page { image, rows, prefix_bytes, has_operands, charge: None }
+        Page { image: image.into(), rows, prefix_bytes, has_operands, charge: None }
     }
 
     fn cell(&self, start: usize) -> &[u8] {
@@ -427,261 +440,4 @@ fn read_version<'a>(cell: &mut Decoder<'a>) -> Result<Version<'a>, Corruption> {
     let op = Op::from_parts(kind, payload);
     let op = op.ok_or_else(|| cell.broken("the kind of an op is unknown"))?;
     Ok(Version { msn, op })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::charge::Meter;
-    use crate::testing::{Rows, any_rows, as_versions, flipped, page_of, rows_of};
-
-    fn put(value: &[u8]) -> [Version<'_>; 1] {
-        [Version { msn: 1, op: Op::Put(value) }]
-    }
-
-    fn page(keys: &[&[u8]]) -> Page {
-        let mut builder = PageBuilder::new();
-        for key in keys {
-            builder.push(key, &put(key));
-        }
-        builder.finish()
-    }
-
-    fn decode(rows: usize, cells: &[u8]) -> Result<Page, Corruption> {
-        Page::decode(rows, cells.len(), |into| {
-            into.copy_from_slice(cells);
-            Ok(())
-        })
-    }
-
-    fn reread(page: &Page) -> Page {
-        decode(page.rows(), page.cells()).unwrap()
-    }
-
-    fn rule(rows: usize, cells: &[u8]) -> &'static str {
-        decode(rows, cells).unwrap_err().rule
-    }
-
-    /// The cells of `KEYS` with `bytes` written over them at `offset`.
-    fn overwritten(offset: usize, bytes: &[u8]) -> Vec<u8> {
-        let mut cells = page(&KEYS).cells().to_vec();
-        cells.splice(offset..offset + bytes.len(), bytes.iter().copied());
-        cells
-    }
-
-    #[test]
-    fn the_empty_key_is_a_key() {
-        let page = page(&[b"", b"\0", b"\0\0"]);
-        assert_eq!(page.search(b""), Ok(0));
-        assert_eq!(page.search(b"\0"), Ok(1));
-        assert_eq!(page.search(b"\0\0"), Ok(2));
-        assert_eq!(page.search(b"\0\0\0"), Err(3));
-        assert_eq!(reread(&page).image(), page.image());
-    }
-
-    #[test]
-    fn keys_with_equal_heads_are_told_apart() {
-        let keys: Vec<Vec<u8>> = (0..50).map(|n| format!("{:<20}{n:02}", "x").into()).collect();
-        let keys: Vec<&[u8]> =
-            [&b"a"[..]].into_iter().chain(keys.iter().map(Vec::as_slice)).collect();
-        let page = page(&keys);
-        for (row, key) in keys.iter().enumerate() {
-            assert_eq!(page.search(key), Ok(row));
-            assert_eq!(page.search(&[key, &b"!"[..]].concat()), Err(row + 1));
-        }
-    }
-
-    #[test]
-    fn keys_around_the_common_prefix_fall_outside() {
-        let page = page(&[b"user1", b"user2"]);
-        assert_eq!(page.search(b"use"), Err(0));
-        assert_eq!(page.search(b"user"), Err(0));
-        assert_eq!(page.search(b"tree"), Err(0));
-        assert_eq!(page.search(b"v"), Err(2));
-        assert_eq!(page.search(b"user11"), Err(1));
-    }
-
-    #[test]
-    fn the_largest_key_and_a_large_value_fit() {
-        let (key, value) = (vec![7; 65_535], vec![8; 3 << 20]);
-        let mut builder = PageBuilder::new();
-        builder.push(&key, &put(&value));
-        let page = reread(&builder.finish());
-        assert_eq!(page.first_key(), key);
-        assert_eq!(page.versions(0).next().unwrap().op, Op::Put(&value));
-    }
-
-    #[test]
-    fn versions_stand_newest_first() {
-        let versions =
-            [(900, Op::Delete), (7, Op::Put(b"old"))].map(|(msn, op)| Version { msn, op });
-        let mut builder = PageBuilder::new();
-        builder.push(b"k", &versions);
-        let page = builder.finish();
-        assert_eq!(page.versions(0).len(), 2);
-        assert!(page.versions(0).eq(versions));
-    }
-
-    #[test]
-    fn a_builder_starts_anew_after_each_page() {
-        let mut builder = PageBuilder::new();
-        builder.push(b"b", &put(b"1"));
-        assert_eq!(rows_of(&builder.finish()).len(), 1);
-        assert!(builder.is_empty());
-        builder.push(b"a", &put(b"2"));
-        let page = builder.finish();
-        assert_eq!((page.rows(), page.first_key(), page.last_key()), (1, &b"a"[..], &b"a"[..]));
-    }
-
-    #[test]
-    fn a_charge_is_given_back_with_the_page() {
-        let meter = Meter::new();
-        let mut page = page(&[b"k"]);
-        page.set_charge(meter.charge(page.bytes()));
-        assert_eq!(meter.bytes(), page.bytes() as u64);
-        drop(page);
-        assert_eq!(meter.bytes(), 0);
-    }
-
-    #[test]
-    #[should_panic(expected = "at least one row")]
-    fn a_page_without_rows_is_not_built() {
-        let _ = PageBuilder::new().finish();
-    }
-
-    // The cells of keys "ka" and "kb", of ten bytes each: key length, key, count, kind, msn,
-    // payload length, payload.
-    const KEYS: [&[u8]; 2] = [b"ka", b"kb"];
-
-    #[test]
-    fn counts_of_rows_are_checked() {
-        assert_eq!(page(&KEYS).bytes(), 24 + 20);
-        let cells = overwritten(0, &[]);
-        assert_eq!(rule(0, &cells), "the count of rows is out of range");
-        assert_eq!(rule(usize::MAX, &cells), "the count of rows is out of range");
-        assert_eq!(rule(4, &cells), "the count of rows is out of range");
-        assert_eq!(rule(3, &cells), "it ends too early");
-        assert_eq!(rule(1, &cells), "bytes follow its end");
-        assert_eq!(rule(1, &[]), "the count of rows is out of range");
-    }
-
-    #[test]
-    fn cells_are_checked() {
-        assert_eq!(rule(2, &overwritten(13, b"a")), "keys do not ascend");
-        assert_eq!(rule(2, &overwritten(14, &[0])), "a key has no version");
-        assert_eq!(rule(2, &overwritten(15, &[3])), "the kind of an op is unknown");
-        assert_eq!(rule(2, &overwritten(15, &[2])), "the kind of an op is unknown");
-        assert_eq!(rule(2, &overwritten(17, &[1])), "bytes follow its end");
-        let mut longer = page(&KEYS).cells().to_vec();
-        longer.push(0);
-        assert_eq!(rule(2, &longer), "bytes follow its end");
-    }
-
-    #[test]
-    fn a_reader_that_fails_is_told() {
-        let broken = Corruption::new("page", 7, "it cannot be read");
-        let read = Page::decode(1, 10, |_| Err(broken.clone()));
-        assert_eq!(read.unwrap_err(), broken);
-    }
-
-    #[test]
-    fn versions_out_of_order_are_refused() {
-        let mut builder = PageBuilder::new();
-        let versions = [9, 8].map(|msn| Version { msn, op: Op::Delete });
-        builder.push(b"k", &versions);
-        let mut cells = builder.finish().cells().to_vec();
-        *cells.last_chunk_mut().unwrap() = [9, 0];
-        assert_eq!(rule(1, &cells), "versions do not stand newest first");
-    }
-
-    /// Touches everything that a page can be asked for.
-    fn read_all(page: &Page) -> Rows {
-        let rows = rows_of(page);
-        for row in 0..page.rows() {
-            assert_eq!(page.search(page.key(row)), Ok(row));
-        }
-        rows
-    }
-
-    proptest! {
-        #[test]
-        fn rows_round_trip(rows in any_rows()) {
-            let page = page_of(&rows);
-            prop_assert_eq!(&rows_of(&page), &rows);
-            let read = reread(&page);
-            prop_assert_eq!(read.image(), page.image());
-            prop_assert_eq!(&read_all(&read), &rows);
-        }
-
-        #[test]
-        fn searches_agree_with_a_sorted_vector(
-            rows in any_rows(),
-            key in prop::collection::vec(0u8..3, 0..14),
-        ) {
-            let page = page_of(&rows);
-            let keys: Vec<&Vec<u8>> = rows.keys().collect();
-            prop_assert_eq!(page.search(&key), keys.binary_search(&&key));
-            for (row, key) in keys.iter().enumerate() {
-                prop_assert_eq!(page.search(key), Ok(row));
-            }
-        }
-
-        #[test]
-        fn sizes_are_exact(rows in any_rows()) {
-            let mut builder = PageBuilder::new();
-            for (key, versions) in &rows {
-                let before = builder.bytes();
-                builder.push(key, &as_versions(versions));
-                let added = PageBuilder::cell_bytes(key, &as_versions(versions));
-                prop_assert_eq!(builder.bytes(), before + added);
-            }
-            let bytes = builder.bytes();
-            prop_assert_eq!(builder.rows(), rows.len());
-            prop_assert_eq!(builder.finish().bytes(), bytes);
-        }
-
-        #[test]
-        fn one_image_for_one_content(rows in any_rows(), bit in any::<prop::sample::Index>()) {
-            // Whatever a flipped bit turns the page into is refused, or is another content whose
-            // own image it is: no bit is without meaning.
-            let page = page_of(&rows);
-            let cells = flipped(page.cells(), bit.index(page.cells().len() * 8));
-            if let Ok(other) = decode(page.rows(), &cells) {
-                let read = read_all(&other);
-                prop_assert_ne!(&read, &rows);
-                let again = page_of(&read);
-                prop_assert_eq!(again.cells(), cells);
-            }
-        }
-
-        #[test]
-        fn damaged_pages_decode_or_fail(
-            rows in any_rows(),
-            damage in prop::collection::vec((any::<prop::sample::Index>(), 0u8..20), 0..6),
-            cut in any::<prop::sample::Index>(),
-        ) {
-            let mut cells = page_of(&rows).cells().to_vec();
-            for (place, byte) in damage {
-                *place.get_mut(&mut cells) = byte;
-            }
-            if cut.index(4) == 0 {
-                cells.truncate(cut.index(cells.len()));
-            }
-            if let Ok(page) = decode(rows.len(), &cells) {
-                read_all(&page);
-            }
-        }
-
-        #[test]
-        fn any_bytes_decode_or_fail(
-            cells in prop::collection::vec(0u8..4, 0..200),
-            rows in 0usize..40,
-        ) {
-            if let Ok(page) = decode(rows, &cells) {
-                read_all(&page);
-            }
-        }
-    }
 }

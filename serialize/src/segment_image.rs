@@ -215,9 +215,7 @@ fn append_page(
     out.put_u64(identity.segment.to_raw());
     debug_assert_eq!(out.len() - start, PAGE_HEADER_BYTES);
     let compression = compressor.compress(wanted, page.cells(), out);
-    if let Some(raw) = out.get_mut(compression_at) {
-        *raw = compression.to_raw();
-    }
+    *out.get_mut(compression_at).expect("it was put there") = compression.to_raw();
     let stored = seal(out, start, identity.page_seed(index));
     PagePlace { offset: to_u32(start), stored_bytes: stored.bytes, checksum: stored.checksum }
 }

@@ -103,12 +103,25 @@ pub enum Record<'a> {
     },
 }
 
+impl Record<'_> {
+    /// No less than it takes in a frame: its byte strings, and 32 for numbers and kinds.
+    fn bytes_at_most(&self) -> usize {
+        32 + match self {
+            Record::Write { key, op, .. } => key.len() + op.payload().len(),
+            Record::DeleteRange { lower, upper, .. } => lower.len() + upper.map_or(0, <[u8]>::len),
+            Record::Runs { runs, .. } => runs.len(),
+            Record::CreateTree { name, .. }
+            | Record::RenameTree { name, .. }
+            | Record::Operator { name, .. } => name.len(),
+            Record::DropTree { .. } => 0,
+        }
+    }
+}
+
 /// Appends a record to the payload of a frame.
 pub fn encode_record(out: &mut impl Encode, record: &Record<'_>) {
-    if let Record::Write { key, op, .. } = record {
-        // Room for everything at once; four numbers and kinds take at most 32 bytes.
-        out.make_room(key.len() + op.payload().len() + 32);
-    }
+    // Room for everything at once, so that large memory comes from where it should.
+    out.reserve(record.bytes_at_most());
     match out.as_vector() {
         Some(vector) => put_record(vector, record),
         None => put_record(out, record),

@@ -122,19 +122,25 @@ struct World {
     first: GenerationId,
 }
 
+/// The ledger of a database that was just made.
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::new(Opened {
+        allocator: Allocator::new(SLOTS_BYTES),
+        file_bytes: 1 << 30,
+        checkpointed: UsedSet::new(),
+        tables: Vec::new(),
+        logged: Vec::new(),
+        table: BlockTable::new(),
+        next_block: BlockId::from_raw(1),
+        next_segment: SegmentId::from_raw(1),
+    });
+    ledger.set_backed_bytes(1 << 30);
+    ledger
+}
+
 impl World {
     fn new() -> World {
-        let mut ledger = Ledger::new(Opened {
-            allocator: Allocator::new(SLOTS_BYTES),
-            file_bytes: 1 << 30,
-            checkpointed: UsedSet::new(),
-            tables: Vec::new(),
-            logged: Vec::new(),
-            table: BlockTable::new(),
-            next_block: BlockId::from_raw(1),
-            next_segment: SegmentId::from_raw(1),
-        });
-        ledger.set_backed_bytes(1 << 30);
+        let mut ledger = ledger();
         let token = ledger.publish(Change::default());
         World {
             ledger,
@@ -438,4 +444,20 @@ fn lost_and_twice_owned_space_is_found() {
     let (offset, bytes) = twice.reachable().into_iter().next().unwrap();
     twice.ledger.allocator.free(Extent { offset, bytes });
     assert!(twice.ledger.check(&twice.reachable()).is_err(), "used and free");
+}
+
+/// Three threads each had a second copy of a value of an eighth of the cache on its way to disk.
+#[test]
+fn what_is_large_is_written_one_at_a_time() {
+    let mut ledger = ledger();
+    let [first, second, little] = [(); 3].map(|()| Standing::default());
+    let large = |standing| Writable { standing, is_large: true };
+    let small = Writable { standing: &little, is_large: false };
+    assert!(ledger.begin_write(large(&first)));
+    assert!(!ledger.begin_write(large(&second)));
+    assert!(ledger.begin_write(small) && !ledger.begin_write(small));
+    ledger.end_write(small);
+    assert!(!ledger.begin_write(large(&second)), "a small one ends nothing large");
+    ledger.end_write(large(&first));
+    assert!(ledger.begin_write(large(&second)) && !ledger.begin_write(large(&first)));
 }

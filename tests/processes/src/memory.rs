@@ -5,6 +5,7 @@
 //! ```
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +18,8 @@ use crate::{Outcome, Skipped};
 pub enum Load {
     /// Batches as large as are allowed, a quarter of the cache.
     Batches,
+    /// The same by four threads at once.
+    Together,
     /// Values of all sizes up to the largest that is allowed, an eighth of the cache, written over
     /// each other and read.
     Values,
@@ -29,6 +32,7 @@ impl Load {
     fn held(self, cache: u64) -> u64 {
         match self {
             Load::Batches => cache / 4,
+            Load::Together => cache,
             Load::Values => cache / 8,
             Load::Scans => 0,
         }
@@ -76,7 +80,8 @@ pub fn work(orders: &Orders) -> sapwood::Result<()> {
     let db = Config::new(&orders.folder).cache_mib(orders.cache_mib).open()?;
     let cache = orders.cache_mib << 20;
     match orders.load {
-        Load::Batches => batches(&db, cache)?,
+        Load::Batches => batches(&db, cache, 0..30)?,
+        Load::Together => together(&db, cache)?,
         Load::Values => values(&db, cache)?,
         Load::Scans => scans(&db)?,
     }
@@ -84,17 +89,25 @@ pub fn work(orders: &Orders) -> sapwood::Result<()> {
     db.close()
 }
 
-fn batches(db: &Database, cache: u64) -> sapwood::Result<()> {
+fn batches(db: &Database, cache: u64, numbers: Range<u64>) -> sapwood::Result<()> {
     let tree = db.tree("rows")?;
     let rows_per_batch = (cache / 4 - (64 << 10)) / 140;
-    for first in (0..).step_by(rows_per_batch as usize).take(30) {
+    for number in numbers {
         let mut batch = db.batch();
-        for number in first..first + rows_per_batch {
+        for number in number * rows_per_batch..(number + 1) * rows_per_batch {
             batch.insert(&tree, scattered(number).to_be_bytes(), [7; 100]);
         }
         batch.commit(Durability::Buffered)?;
     }
     Ok(())
+}
+
+fn together(db: &Database, cache: u64) -> sapwood::Result<()> {
+    std::thread::scope(|scope| {
+        let commit = |thread: u64| batches(db, cache, thread * 8..thread * 8 + 8);
+        let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || commit(thread))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap())
+    })
 }
 
 fn values(db: &Database, cache: u64) -> sapwood::Result<()> {

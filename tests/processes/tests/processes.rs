@@ -64,7 +64,9 @@ fn whoever_is_short_of_something_says_so_and_loses_nothing() {
 /// eighth to as much: each was there once more for every hand that it went through.
 #[test]
 fn memory_stays_within_what_is_promised() {
-    for (load, cache_mib) in [(Load::Batches, 64), (Load::Values, 16), (Load::Scans, 8)] {
+    for (load, cache_mib) in
+        [(Load::Batches, 64), (Load::Together, 16), (Load::Values, 16), (Load::Scans, 8)]
+    {
         if let Some(taken) = counted(memory::measure(program(), load, cache_mib)) {
             let promised = load.promised(cache_mib << 20);
             assert!(taken <= promised, "{load:?}: {taken} bytes of {promised}");
