@@ -195,14 +195,18 @@ impl Line {
         Turn(self)
     }
 
-    /// Waits until nobody leads, and leads; for work that must not run beside a commit.
-    pub(crate) fn lead<T>(&self, work: impl FnOnce() -> T) -> T {
+    /// Becomes the leader once nobody leads.
+    fn take_lead(&self) {
         let mut queue = self.queue.lock();
         while queue.is_led {
             self.changed.wait(&mut queue);
         }
         queue.is_led = true;
-        drop(queue);
+    }
+
+    /// Waits until nobody leads, and leads; for work that must not run beside a commit.
+    pub(crate) fn lead<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.take_lead();
         let _resign = Resign(self);
         work()
     }
@@ -257,11 +261,14 @@ impl Engine {
             let (logging, guard) = (proposal.logging, proposal.guard.cloned());
             Pending { records, logging, guard, outcome: Mutex::new(Rank::Storage, None) }
         };
-        if is_large {
+        let settled = if is_large {
             // No group takes it: in line it would be copied in vain.
-            return Ok(self.line.lead(|| self.guarded(|| self.lead_group(proposal)))?);
-        }
-        let outcome = match self.line.line_up(&pending) {
+            self.line.take_lead();
+            None
+        } else {
+            self.line.line_up(&pending)
+        };
+        let outcome = match settled {
             Some(outcome) => outcome,
             None => {
                 let _resign = Resign(&self.line);
