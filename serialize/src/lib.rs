@@ -24,6 +24,7 @@ pub mod frame_head;
 mod identity;
 mod ids;
 mod key_head;
+pub mod mapping;
 mod memory;
 pub mod merge_iter;
 mod message;

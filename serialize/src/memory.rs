@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! up to 512 KiB   a vector; dropped --> [ 4 KiB | .. | 64 KiB ], up to 32 MiB of each --> the next
-//! beyond          straight from the system, and straight back
+//! beyond          from the system, and back to it, see `mapping`
 //! ```
 //!
 //! An allocator keeps what is freed for the thread that had asked for it. Pages are built by one
@@ -24,9 +24,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::LazyLock;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use memmap2::{MmapMut, MmapOptions};
 
 use crate::codec::Encode;
+use crate::mapping::Mapping;
 
 /// What is kept has one of these capacities.
 const SIZES: [usize; 5] = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10];
@@ -53,7 +53,7 @@ enum Kind {
 }
 
 struct Large {
-    map: MmapMut,
+    map: Mapping,
     /// So many at its start are in use.
     bytes: usize,
 }
@@ -92,8 +92,7 @@ impl Memory {
         if bytes <= Memory::SMALL_BYTES_MOST {
             return None;
         }
-        let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon();
-        Some(Memory(Kind::Large(Box::new(Large { map: map.ok()?, bytes: 0 }))))
+        Some(Memory(Kind::Large(Box::new(Large { map: Mapping::new(bytes)?, bytes: 0 }))))
     }
 
     /// `bytes` bytes from the system, aligned to a word, that stay where they are when this is
@@ -193,11 +192,16 @@ impl Memory {
         /// takes none, and so hardly anything is ever moved, and there twice meanwhile. A process
         /// whose addresses are limited may not get that, but has to get on.
         const AMPLE: [usize; 2] = [8, 2];
+        /// What is asked for once is hardly asked for again, but for the padding of a frame.
+        const ONCE: usize = 4096;
         let wanted = self.len() + more;
         // A vector would take twice what it has.
         let is_large = wanted.max(2 * self.len()) > Memory::SMALL_BYTES_MOST;
         let ample = |times: usize| Memory::from_system(wanted.saturating_mul(times));
-        let larger = is_large.then(|| AMPLE.into_iter().find_map(ample)).flatten();
+        let larger = match more > self.len() {
+            true => Memory::from_system(wanted + ONCE),
+            false => is_large.then(|| AMPLE.into_iter().find_map(ample)).flatten(),
+        };
         match (&mut self.0, larger) {
             (Kind::Small(small), None) => small.reserve(more),
             (_, larger) => {
