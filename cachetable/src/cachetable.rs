@@ -17,12 +17,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sapwood_serialize::mapping::keep as keep_mappings;
 use sapwood_serialize::node::{Handle, Image, Node, ResidentNode};
 use sapwood_serialize::segment::{ResidentSegment, Segment, SegmentFacts};
 use sapwood_serialize::segment_image::{SegmentIdentity, SegmentMeta};
 use sapwood_serialize::{
     BlockId, Charge, Compression, DatabaseId, Memory, Meter, Page, SegmentId, Storage, StorageFile,
+    mapping,
 };
 
 use crate::budget::Budget;
@@ -122,7 +122,7 @@ impl Cachetable {
     ) -> Cachetable {
         let ledger = Ledger::new(opened);
         let poison = ledger.poison().clone();
-        keep_mappings(usize::try_from(budget.reserve()).unwrap_or(usize::MAX));
+        mapping::keep(usize::try_from(budget.reserve()).unwrap_or(usize::MAX));
         Cachetable {
             storage,
             file,

@@ -181,11 +181,6 @@ impl Memory {
         }
     }
 
-    /// Whether it came from the system.
-    pub fn is_large(&self) -> bool {
-        matches!(self.0, Kind::Large(_))
-    }
-
     #[cold]
     fn grow(&mut self, more: usize) {
         /// Large memory that has to grow is asked for so many times over: what is not written to
